@@ -1,0 +1,1 @@
+//! The `vmferry` command as a library, so that the test lab can use its QMP client.

@@ -1,0 +1,1 @@
+//! Checkpoints of virtual machines: packs of compressed pages, page maps, manifests.

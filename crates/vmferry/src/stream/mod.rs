@@ -1,0 +1,1 @@
+//! The buffered byte stream: a reader and a writer over any channel.

@@ -1,0 +1,1 @@
+//! The only place with `unsafe` code: what safe Rust cannot say to the kernel.
