@@ -7,6 +7,25 @@
 use std::borrow::Cow;
 use std::fmt;
 
+/// Why reading a migration stream ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bytes are wrong: the peer's fault, or that of whoever stored them.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+}
+
+impl Error {
+    /// Names the section that was being read, where the bytes are wrong.
+    #[must_use]
+    pub fn in_section(self, idstr: &str) -> Self {
+        match self {
+            Self::Format(error) => Self::Format(error.in_section(idstr)),
+        }
+    }
+}
+
 /// A stream that is not what QEMU would have sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormatError {
