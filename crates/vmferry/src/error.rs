@@ -45,7 +45,7 @@ pub enum FormatErrorKind {
     Truncated {
         /// What was being read.
         what: &'static str,
-        /// How many bytes it takes.
+        /// How many bytes it takes at least.
         wanted: u64,
         /// How many were there.
         got: u64,
@@ -109,6 +109,16 @@ impl FormatError {
         )
     }
 
+    /// The stream ends after `got` bytes of `what`, which takes `wanted` bytes or more.
+    pub fn truncated(at: u64, what: &'static str, wanted: u64, got: u64) -> Self {
+        Self::new(at, FormatErrorKind::Truncated { what, wanted, got })
+    }
+
+    /// `what` is legal, but this library does not read it.
+    pub fn unsupported(at: u64, what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(at, FormatErrorKind::Unsupported { what: what.into() })
+    }
+
     /// `len` of `what` is above `limit`.
     pub fn too_long(at: u64, what: &'static str, len: u64, limit: u64) -> Self {
         Self::new(at, FormatErrorKind::TooLong { what, len, limit })
@@ -127,7 +137,7 @@ impl fmt::Display for FormatError {
         match &self.kind {
             FormatErrorKind::Truncated { what, wanted, got } => write!(
                 f,
-                "the stream ends inside {what}: {wanted} bytes expected, {got} there"
+                "the stream ends inside {what}: at least {wanted} bytes expected, {got} there"
             )?,
             FormatErrorKind::Unexpected {
                 what,

@@ -1,6 +1,6 @@
 //! Where a decoder's bytes come from, and where an encoder's go.
 
-use crate::error::{Error, FormatError, FormatErrorKind};
+use crate::error::{Error, FormatError};
 
 /// Bytes of a stream in order, with their position: a slice here, a
 /// [`stream::Reader`](crate::stream::Reader) in real life.
@@ -115,22 +115,26 @@ impl<'a> SliceSource<'a> {
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
+
+    /// The next `n` bytes, however many, for as long as the slice lives.
+    ///
+    /// # Errors
+    /// The slice ends within them.
+    pub fn take_slice(&mut self, n: usize, what: &'static str) -> Result<&'a [u8], Error> {
+        let Some((taken, rest)) = self.rest.split_at_checked(n) else {
+            let got = self.rest.len() as u64;
+            return Err(FormatError::truncated(self.position, what, n as u64, got).into());
+        };
+        self.rest = rest;
+        self.position = self.position.saturating_add(n as u64);
+        Ok(taken)
+    }
 }
 
 impl Source for SliceSource<'_> {
     #[inline]
     fn take(&mut self, n: usize, what: &'static str) -> Result<&[u8], Error> {
-        let Some((taken, rest)) = self.rest.split_at_checked(n) else {
-            let kind = FormatErrorKind::Truncated {
-                what,
-                wanted: n as u64,
-                got: self.rest.len() as u64,
-            };
-            return Err(FormatError::new(self.position, kind).into());
-        };
-        self.rest = rest;
-        self.position = self.position.saturating_add(n as u64);
-        Ok(taken)
+        self.take_slice(n, what)
     }
 
     #[inline]

@@ -31,6 +31,9 @@ pub fn locate(bytes: &[u8]) -> Option<usize> {
     let last = bytes.len().checked_sub(WITH_EOF + 2)?;
     let first = last.saturating_sub(limits::VMDESC);
     let eof = (first..=last).rev().find(|eof| {
+        if bytes.get(*eof) != Some(&0) {
+            return false;
+        }
         let tail = bytes.get(*eof..).unwrap_or_default();
         let Some(([0, ELEMENT, a, b, c, d], json)) = tail.split_first_chunk::<WITH_EOF>() else {
             return false;
