@@ -14,6 +14,9 @@ pub enum Error {
     /// The bytes are wrong: the peer's fault, or that of whoever stored them.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// The channel was closed on our side, because something else had failed.
+    #[error("the channel is closed")]
+    Closed,
 }
 
 impl Error {
@@ -22,6 +25,7 @@ impl Error {
     pub fn in_section(self, idstr: &str) -> Self {
         match self {
             Self::Format(error) => Self::Format(error.in_section(idstr)),
+            other => other,
         }
     }
 }

@@ -15,7 +15,9 @@
 pub mod channel;
 pub mod error;
 pub mod load;
+pub mod postcopy;
 pub mod ram;
+pub mod save;
 pub mod stream;
 pub mod wire;
 
