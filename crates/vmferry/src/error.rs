@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::stream::StreamError;
+
 /// Why reading a migration stream ended early.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -14,6 +16,9 @@ pub enum Error {
     /// The bytes are wrong: the peer's fault, or that of whoever stored them.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// The channel failed.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
     /// The channel was closed on our side, because something else had failed.
     #[error("the channel is closed")]
     Closed,

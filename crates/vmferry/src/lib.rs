@@ -21,4 +21,5 @@ pub mod save;
 pub mod stream;
 pub mod wire;
 
+mod glue;
 mod sys;
