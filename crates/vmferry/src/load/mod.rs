@@ -17,10 +17,12 @@
 //! cut off is an error wherever it was cut.
 
 mod devices;
+mod image;
 mod pass;
 mod ram;
 
 pub use crate::wire::configuration::Configuration;
+pub use image::Image;
 
 use crate::error::Error;
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
