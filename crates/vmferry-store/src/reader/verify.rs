@@ -1,0 +1,158 @@
+//! Proving that a checkpoint is whole: every byte of everything that it names.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use super::{Checkpoint, beyond, open_object, pack_name};
+use crate::backend::{Object, ObjectKind, ObjectName};
+use crate::error::StoreError;
+use crate::map::PageAt;
+use crate::object::check_header;
+use crate::pack::{IndexChunk, PackIndex};
+
+/// What a full verification found.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Pages in packs that were compared with their digests.
+    pub pages: u64,
+    /// Bytes of the packs that were read.
+    pub bytes: u64,
+    /// What is wrong; empty if nothing is.
+    pub damages: Vec<StoreError>,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.damages.is_empty()
+    }
+
+    fn note<T>(&mut self, result: Result<T, StoreError>) -> Option<T> {
+        result.map_err(|error| self.damages.push(error)).ok()
+    }
+}
+
+impl Checkpoint {
+    /// Reads everything that the checkpoint is made of, compares all digests, and goes on after what
+    /// is wrong, so that the report names all of it.
+    pub fn verify(&self) -> VerifyReport {
+        let mut report = VerifyReport::default();
+        for name in self.manifest.objects() {
+            let object = open_object(&*self.backend, name, &self.name);
+            if let Some(object) = report.note(object) {
+                report.note(check_header(&*object, name));
+            }
+        }
+        report.note(self.device_state());
+        let mut jobs: Vec<(u32, u32)> = Vec::new();
+        for number in (0..).zip(&self.manifest.packs).map(|(number, _)| number) {
+            if let Some((pack, _)) = report.note(self.pack(number)) {
+                jobs.extend((0..pack.chunk_count()).map(|chunk| (number, chunk)));
+            }
+        }
+        let next = AtomicUsize::new(0);
+        let shared = Mutex::new(report);
+        thread::scope(|scope| {
+            for _ in 0..self.workers {
+                scope.spawn(|| {
+                    let mut ours = VerifyReport::default();
+                    while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let result = self.verify_chunk(*job, &mut ours);
+                        ours.note(result);
+                    }
+                    let mut report = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                    report.pages += ours.pages;
+                    report.bytes += ours.bytes;
+                    report.damages.append(&mut ours.damages);
+                });
+            }
+        });
+        let mut report = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let places = self.verify_places();
+        report.note(places);
+        report
+    }
+
+    /// Checks all frames of one index chunk.
+    fn verify_chunk(
+        &self,
+        (number, chunk): (u32, u32),
+        report: &mut VerifyReport,
+    ) -> Result<(), StoreError> {
+        let (pack, file) = self.pack(number)?;
+        let index = pack.read_index(&*file, chunk, &self.keys)?;
+        let mut pages = Vec::new();
+        for (frame_number, _) in index.frames() {
+            let result = self.verify_frame(pack, &*file, &index, frame_number, &mut pages);
+            if let Some((pages, bytes)) = report.note(result) {
+                report.pages += pages;
+                report.bytes += bytes;
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_frame(
+        &self,
+        pack: &PackIndex,
+        file: &dyn Object,
+        index: &IndexChunk,
+        number: u32,
+        pages: &mut Vec<u8>,
+    ) -> Result<(u64, u64), StoreError> {
+        let frame = index.frame(number)?;
+        let mut stored = vec![0; frame.stored as usize];
+        file.read_exact_at(&mut stored, frame.offset)?;
+        pack.decode(frame, &stored, pages, &self.decompressors)?;
+        for (slot, page) in pages.chunks_exact(self.page_size.bytes()).enumerate() {
+            pack.verify(index, frame, slot, page, &self.keys)?;
+        }
+        Ok((frame.pages.into(), frame.stored.into()))
+    }
+
+    /// Checks that the page map names places that there are, and as many pages of each kind as the
+    /// manifest says.
+    fn verify_places(&self) -> Result<(), StoreError> {
+        let mut counts = vec![(0_u64, 0_u64); self.manifest.ram.blocks.len()];
+        self.map
+            .for_each(&self.decompressors, &self.keys, |block, _, at| {
+                let count = &mut counts[block.0];
+                match at {
+                    PageAt::Absent => {}
+                    PageAt::Zero => count.1 += 1,
+                    PageAt::Stored(place) => {
+                        count.0 += 1;
+                        let (pack, file) = self.pack(place.pack())?;
+                        let chunk = pack.chunk_of(place.frame())?;
+                        let index = self.chunks.get_or((place.pack(), chunk), || {
+                            pack.read_index(&*file, chunk, &self.keys).map(Into::into)
+                        })?;
+                        let frame = index.frame(place.frame())?;
+                        if place.slot() >= usize::from(frame.pages) {
+                            return Err(beyond(pack, frame, place));
+                        }
+                    }
+                }
+                Ok(())
+            })?;
+        for (block, (data, zero)) in self.manifest.ram.blocks.iter().zip(counts) {
+            if (block.pages.data, block.pages.zero) != (data, zero) {
+                let name = ObjectName {
+                    kind: ObjectKind::Map,
+                    digest: self.manifest.ram.map.digest,
+                };
+                let expected = format!("{:?} in '{}'", block.pages, block.idstr);
+                let found = format!("{data} data, {zero} zero");
+                return Err(StoreError::damaged(name, "kinds of pages", expected, found));
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of the packs, for reports.
+    pub fn pack_names(&self) -> impl Iterator<Item = ObjectName> {
+        self.manifest.packs.iter().map(pack_name)
+    }
+}

@@ -1,0 +1,301 @@
+//! A store: create and open it, save, list, read and delete checkpoints.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::backend::{Backend, DirBackend, ObjectName, read_all};
+use crate::config::{Defaults, StoreConfig};
+use crate::digest::Keys;
+use crate::error::StoreError;
+use crate::limits::MAX_MANIFEST_BYTES;
+use crate::manifest::{self, Manifest};
+use crate::name::{CheckpointName, CheckpointRef, VmName};
+use crate::reader::{Checkpoint, ReadOptions};
+use crate::writer::{SaveOptions, Writer};
+
+/// A store of checkpoints. Any number of processes may use one at the same time.
+#[derive(Clone)]
+pub struct Store {
+    backend: Arc<dyn Backend>,
+    config: StoreConfig,
+    keys: Arc<Keys>,
+}
+
+/// A checkpoint in a listing.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its name.
+    pub name: CheckpointName,
+    /// What it is, or why that cannot be told.
+    pub manifest: Result<Manifest, StoreError>,
+}
+
+/// What a deletion removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deleted {
+    /// Objects that nothing else needs.
+    pub objects: Vec<ObjectName>,
+    /// Checkpoints whose manifests cannot be read: because it is not known what they need, no object was
+    /// removed. Empty if all is well.
+    pub unreadable: Vec<CheckpointName>,
+}
+
+/// What a sweep removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Swept {
+    /// Objects that no manifest names.
+    pub objects: Vec<ObjectName>,
+    /// Saves whose process died.
+    pub sessions: usize,
+    /// Checkpoints whose manifests cannot be read: because it is not known what they need, no object was
+    /// removed. Empty if all is well.
+    pub unreadable: Vec<CheckpointName>,
+}
+
+impl Store {
+    /// Creates a store in a directory that is empty or does not exist.
+    ///
+    /// # Errors
+    /// There is a store already, or other files; or the environment does not let us write.
+    pub fn create(path: impl AsRef<Path>, defaults: Defaults) -> Result<Self, StoreError> {
+        let config = StoreConfig::generate(defaults)?;
+        Self::create_with(DirBackend::new(path.as_ref()), &config)
+    }
+
+    /// Creates a store with a given configuration.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub fn create_with(backend: DirBackend, config: &StoreConfig) -> Result<Self, StoreError> {
+        backend.create(&config.to_json()?)?;
+        Self::with_backend(Arc::new(backend))
+    }
+
+    /// Opens the store in a directory.
+    ///
+    /// # Errors
+    /// There is none, or one that this version cannot use, or its store file is damaged.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::with_backend(Arc::new(DirBackend::new(path.as_ref())))
+    }
+
+    /// Opens the store in a directory, which is created if there is nothing yet.
+    ///
+    /// # Errors
+    /// As [`Store::open`] and [`Store::create`].
+    pub fn open_or_create(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        match Self::open(&path) {
+            Err(StoreError::NotAStore { .. }) => {}
+            result => return result,
+        }
+        match Self::create(&path, Defaults::default()) {
+            // Somebody else was faster.
+            Err(StoreError::CannotCreate { .. }) => Self::open(&path),
+            result => result,
+        }
+    }
+
+    /// Opens the store in another kind of place.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn with_backend(backend: Arc<dyn Backend>) -> Result<Self, StoreError> {
+        let config = StoreConfig::parse(&backend.config()?)?;
+        let keys = Arc::new(config.keys());
+        Ok(Self {
+            backend,
+            config,
+            keys,
+        })
+    }
+
+    /// What the store file says.
+    pub fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    /// Where the store is, for messages.
+    pub fn location(&self) -> String {
+        self.backend.location()
+    }
+
+    /// Begins a save of `vm`.
+    ///
+    /// # Errors
+    /// The environment does not let us write.
+    pub fn save(&self, vm: VmName, options: &SaveOptions) -> Result<Writer, StoreError> {
+        let session = self.backend.begin()?;
+        let keys = Arc::clone(&self.keys);
+        Writer::begin(session, vm, options, self.config.defaults, keys)
+    }
+
+    /// The names of all checkpoints, by VM and time.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub fn names(&self) -> Result<Vec<CheckpointName>, StoreError> {
+        let mut names = self.backend.checkpoints()?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// All checkpoints, by VM and time; those whose manifest cannot be read with the reason.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub fn list(&self) -> Result<Vec<Listed>, StoreError> {
+        let mut listed = Vec::new();
+        for name in self.names()? {
+            // One that was deleted meanwhile is not there, and that is no error.
+            if let Some(manifest) = self.manifest(&name).transpose() {
+                listed.push(Listed { name, manifest });
+            }
+        }
+        Ok(listed)
+    }
+
+    /// Which checkpoint is meant by `reference`.
+    ///
+    /// # Errors
+    /// None or several; the error names the candidates.
+    pub fn resolve(&self, reference: &CheckpointRef) -> Result<CheckpointName, StoreError> {
+        reference.resolve(&self.names()?)
+    }
+
+    /// Reads a checkpoint's manifest.
+    ///
+    /// # Errors
+    /// It is not there, is damaged, or needs a newer vmferry.
+    pub fn inspect(&self, name: &CheckpointName) -> Result<Manifest, StoreError> {
+        match self.manifest(name)? {
+            Some(manifest) => Ok(manifest),
+            None => Err(self.no_such(name)?),
+        }
+    }
+
+    /// Opens a checkpoint for reading; it cannot be deleted until it is dropped.
+    ///
+    /// # Errors
+    /// It is not there, is damaged, or needs a newer vmferry.
+    pub fn checkpoint(
+        &self,
+        name: &CheckpointName,
+        options: ReadOptions,
+    ) -> Result<Checkpoint, StoreError> {
+        let (backend, keys) = (Arc::clone(&self.backend), Arc::clone(&self.keys));
+        match Checkpoint::open(backend, keys, name, options) {
+            Err(StoreError::NoSuchCheckpoint { .. }) => Err(self.no_such(name)?),
+            result => result,
+        }
+    }
+
+    /// Deletes a checkpoint and what no other checkpoint needs.
+    ///
+    /// # Errors
+    /// It is not there, somebody reads it, or the environment does not let us write.
+    pub fn delete(&self, name: &CheckpointName) -> Result<Deleted, StoreError> {
+        let mut removal = self.backend.exclusive()?;
+        // A manifest that cannot be read can be deleted, but what it named is left to a sweep.
+        let ours = match self.manifest(name) {
+            Ok(None) => return Err(self.no_such(name)?),
+            Ok(Some(manifest)) => manifest.objects(),
+            Err(error @ StoreError::Io { .. }) => return Err(error),
+            Err(_) => Vec::new(),
+        };
+        let (needed, unreadable) = self.needed(Some(name))?;
+        removal.remove_checkpoint(name)?;
+        let mut deleted = Deleted {
+            objects: Vec::new(),
+            unreadable,
+        };
+        if deleted.unreadable.is_empty() {
+            let ours: BTreeSet<ObjectName> = ours.into_iter().collect();
+            for object in ours.difference(&needed) {
+                removal.remove_object(*object)?;
+                deleted.objects.push(*object);
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// Removes what crashes left behind: objects that no manifest names, and temporary files.
+    ///
+    /// # Errors
+    /// The environment does not let us.
+    pub fn sweep(&self) -> Result<Swept, StoreError> {
+        let mut removal = self.backend.exclusive()?;
+        let sessions = removal.remove_stale_sessions()?;
+        let (needed, unreadable) = self.needed(None)?;
+        let mut swept = Swept {
+            objects: Vec::new(),
+            sessions,
+            unreadable,
+        };
+        if swept.unreadable.is_empty() {
+            for object in self.backend.objects()? {
+                if !needed.contains(&object) {
+                    removal.remove_object(object)?;
+                    swept.objects.push(object);
+                }
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Every object that a manifest names, but for that of `except`; and the checkpoints whose manifest
+    /// cannot be read.
+    fn needed(
+        &self,
+        except: Option<&CheckpointName>,
+    ) -> Result<(BTreeSet<ObjectName>, Vec<CheckpointName>), StoreError> {
+        let mut needed = BTreeSet::new();
+        let mut unreadable = Vec::new();
+        for name in self.names()? {
+            if Some(&name) == except {
+                continue;
+            }
+            match self.manifest(&name) {
+                Ok(None) => {}
+                Ok(Some(manifest)) => needed.extend(manifest.objects()),
+                Err(_) => unreadable.push(name),
+            }
+        }
+        Ok((needed, unreadable))
+    }
+
+    /// A checkpoint's manifest; `None` if there is no such checkpoint.
+    fn manifest(&self, name: &CheckpointName) -> Result<Option<Manifest>, StoreError> {
+        let Some(file) = self.backend.manifest(name)? else {
+            return Ok(None);
+        };
+        let json = read_all(&*file, &manifest::file_name(name), MAX_MANIFEST_BYTES)?;
+        Manifest::parse(name, &json, &self.keys).map(Some)
+    }
+
+    /// The error that says what there is in place of `name`.
+    fn no_such(&self, name: &CheckpointName) -> Result<StoreError, StoreError> {
+        let reference = CheckpointRef::from(name.clone());
+        match reference.resolve(&self.names()?) {
+            Err(error) => Ok(error),
+            // The reference is the beginning of another id, or the checkpoint has just appeared.
+            Ok(other) => Ok(StoreError::NoSuchCheckpoint {
+                vm: name.vm.clone(),
+                id: name.id.to_string(),
+                candidates: vec![other.id.to_string()],
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("backend", &self.backend)
+            .field("store_id", &self.config.store_id)
+            .finish_non_exhaustive()
+    }
+}

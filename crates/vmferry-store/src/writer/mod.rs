@@ -1,0 +1,407 @@
+//! Saving: a stream's pages and sections on one side, a checkpoint on the other.
+//!
+//! The invariant: until [`Writer::publish`] has returned, nothing of a save can be seen in the store;
+//! dropping a [`Writer`] removes all that it wrote. The last content that came for a page counts.
+
+mod packer;
+mod pipeline;
+mod progress;
+
+pub use progress::{Progress, ProgressCounters};
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use vmferry::load::{Configuration, DeviceSection, Visitor};
+use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks, is_zero};
+
+use crate::backend::{ObjectKind, ObjectName, Session};
+use crate::config::Defaults;
+use crate::digest::Keys;
+use crate::error::StoreError;
+use crate::limits::{MAX_BLOCKS, MAX_FRAME_PAGES, MAX_IDSTR_BYTES, MAX_PAGES};
+use crate::manifest::{
+    BlockDevice, BlockRecord, Machine, Manifest, RamRecord, SaveRecord, Statistics,
+};
+use crate::map::{MemoryMap, Recorded, write_map};
+use crate::name::{CheckpointId, CheckpointName, VmName};
+use crate::state::StateWriter;
+use packer::Packed;
+use pipeline::{Frame, Parameters, Pipeline};
+use progress::{Repeated, Zero};
+
+/// How to save. [`SaveOptions::default`] takes everything from the store and the machine.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct SaveOptions {
+    /// When the save began, which is what its id says; default: now.
+    pub begun: Option<jiff::Timestamp>,
+    /// Threads that hash and compress; default: one for each core.
+    pub workers: Option<NonZeroUsize>,
+    /// In place of the store's defaults.
+    pub parameters: Option<Defaults>,
+}
+
+impl SaveOptions {
+    /// Sets when the save began.
+    #[must_use]
+    pub fn begun(mut self, begun: jiff::Timestamp) -> Self {
+        self.begun = Some(begun);
+        self
+    }
+
+    /// Sets the number of threads that hash and compress.
+    #[must_use]
+    pub fn workers(mut self, workers: NonZeroUsize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Sets frame size, pack size and compression level.
+    #[must_use]
+    pub fn parameters(mut self, parameters: Defaults) -> Self {
+        self.parameters = Some(parameters);
+        self
+    }
+}
+
+/// What a checkpoint's manifest says beside what the stream told.
+#[derive(Debug, Clone, Default)]
+pub struct Details {
+    /// The instant that the checkpoint shows; default: when the save began.
+    pub created: Option<jiff::Timestamp>,
+    /// The machine. Its machine type is taken from the stream if it is not set.
+    pub machine: Machine,
+    /// The disks that it had.
+    pub block_devices: Vec<BlockDevice>,
+    /// How it was saved.
+    pub save: SaveRecord,
+    /// Bytes of the stream.
+    pub stream_bytes: Option<u64>,
+    /// Sentences for people.
+    pub warnings: Vec<String>,
+    /// Whatever somebody wants to remember.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A save in progress: a [`Visitor`] that is fed by reading a stream, and then published.
+pub struct Writer {
+    // Dropped in this order: threads end before what they wrote is removed.
+    pipeline: Option<Pipeline>,
+    session: Arc<dyn Session>,
+    name: CheckpointName,
+    begun: jiff::Timestamp,
+    keys: Arc<Keys>,
+    parameters: Defaults,
+    workers: usize,
+    progress: Arc<Progress>,
+    state: StateWriter,
+    blocks: RamBlocks,
+    page_size: Option<PageSize>,
+    map: MemoryMap,
+    frame: Option<Frame>,
+    frame_pages: u32,
+    failed: bool,
+}
+
+impl Writer {
+    pub(crate) fn begin(
+        session: Arc<dyn Session>,
+        vm: VmName,
+        options: &SaveOptions,
+        defaults: Defaults,
+        keys: Arc<Keys>,
+    ) -> Result<Self, StoreError> {
+        let begun = options.begun.unwrap_or_else(jiff::Timestamp::now);
+        let parameters = options.parameters.unwrap_or(defaults).clamped();
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Ok(Self {
+            pipeline: None,
+            session,
+            name: CheckpointName {
+                vm,
+                id: CheckpointId::generate(begun)?,
+            },
+            begun,
+            keys,
+            parameters,
+            workers: options.workers.map_or_else(cores, NonZeroUsize::get),
+            progress: Arc::new(Progress::new()),
+            state: StateWriter::new(parameters.zstd_level)?,
+            blocks: RamBlocks::default(),
+            page_size: None,
+            map: MemoryMap::default(),
+            frame: None,
+            frame_pages: 1,
+            failed: false,
+        })
+    }
+
+    /// The name that the checkpoint will have.
+    pub fn name(&self) -> &CheckpointName {
+        &self.name
+    }
+
+    /// The save's counters, to be looked at from other threads.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Makes a checkpoint of all that came, durably, and returns its manifest.
+    ///
+    /// # Errors
+    /// The environment does not let us write, or no RAM block list came. The store is then as it was.
+    pub fn publish(mut self, details: Details) -> Result<Manifest, StoreError> {
+        if self.failed {
+            return Err(StoreError::AlreadyFailed);
+        }
+        self.flush()?;
+        let Some(page_size) = self.page_size else {
+            let text =
+                "the stream had no list of RAM blocks: there is nothing to make a checkpoint of";
+            return Err(StoreError::Misuse(text.into()));
+        };
+        let packed = match self.pipeline.take() {
+            Some(pipeline) => pipeline.finish()?,
+            None => Packed::default(),
+        };
+        let packs = u32::try_from(packed.packs.len())
+            .map_err(|_| StoreError::Unreachable("more packs than the format allows"))?;
+        let (map, counts) = write_map(
+            self.session.create()?,
+            page_bytes(page_size),
+            &self.map,
+            packs,
+            |number| packed.place(number),
+            &self.keys,
+        )?;
+        let machine_type = self.state.machine().map(str::to_owned);
+        let state = self.state.finish(self.session.create()?, &self.keys)?;
+        let blocks = self.blocks.as_slice().iter().zip(counts);
+        let ram = RamRecord {
+            page_size: page_size.bytes() as u64,
+            blocks: blocks
+                .map(|(block, pages)| BlockRecord {
+                    idstr: block.idstr.clone(),
+                    used_length: block.used_length,
+                    host_page_size: block.host_page_size,
+                    pages,
+                })
+                .collect(),
+            map,
+        };
+        let counters = self.progress.counters();
+        let sum = |of: fn(&crate::manifest::PackRecord) -> u64| packed.packs.iter().map(of).sum();
+        let pages_stored: u64 = sum(|pack| pack.pages);
+        let pages_data: u64 = ram.blocks.iter().map(|block| block.pages.data).sum();
+        let pack_bytes: u64 = sum(|pack| pack.size);
+        let statistics = Statistics {
+            pages_received: counters.pages,
+            pages_zero: counters.zero_pages,
+            pages_repeated: counters.repeated_pages,
+            pages_stored,
+            pages_dead: pages_stored.saturating_sub(pages_data),
+            raw_bytes: pages_stored * ram.page_size,
+            stored_bytes: pack_bytes + map.size + state.size,
+            stream_bytes: details.stream_bytes,
+        };
+        let mut machine = details.machine;
+        machine.machine_type = machine.machine_type.or(machine_type);
+        let manifest = Manifest {
+            vm: self.name.vm.clone(),
+            id: self.name.id.clone(),
+            created: details.created.unwrap_or(self.begun),
+            parent: None,
+            ram,
+            state,
+            packs: packed.packs,
+            machine,
+            block_devices: details.block_devices,
+            save: details.save,
+            statistics,
+            warnings: details.warnings,
+            tags: details.tags,
+        };
+        let json = manifest.to_json(&self.keys)?;
+        self.session
+            .commit(&manifest.objects(), &self.name, &json)?;
+        Ok(manifest)
+    }
+
+    /// Puts a page into the frame that is being filled, and tells where that is.
+    fn store(&mut self, page: &[u8]) -> Result<Recorded, StoreError> {
+        let mut frame = match self.frame.take() {
+            Some(frame) => frame,
+            None => self.pipeline()?.frame()?,
+        };
+        let slot = u16::try_from(frame.raw.len() / page.len()).map_err(|_| {
+            StoreError::Unreachable("a frame has more pages than the format allows")
+        })?;
+        frame.raw.extend_from_slice(page);
+        let number = frame.number;
+        if u32::from(slot) + 1 == self.frame_pages {
+            self.pipeline()?.submit(frame)?;
+        } else {
+            self.frame = Some(frame);
+        }
+        Ok(Recorded::Frame { number, slot })
+    }
+
+    /// Hands on the frame that is being filled.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        match self.frame.take() {
+            Some(frame) if !frame.raw.is_empty() => self.pipeline()?.submit(frame),
+            _ => Ok(()),
+        }
+    }
+
+    /// The threads; started when the first page with content comes.
+    fn pipeline(&mut self) -> Result<&mut Pipeline, StoreError> {
+        if self.pipeline.is_none() {
+            let page_size = self.page_size.map_or(PageSize::X86, |size| size);
+            let parameters = Parameters {
+                page_size: page_bytes(page_size),
+                frame_pages: self.frame_pages,
+                zstd_level: self.parameters.zstd_level,
+                pack_bytes: self.parameters.pack_bytes,
+                workers: self.workers,
+            };
+            let session = Arc::clone(&self.session);
+            let pipeline = Pipeline::start(parameters, session, &self.keys, &self.progress)?;
+            self.pipeline = Some(pipeline);
+        }
+        self.pipeline
+            .as_mut()
+            .ok_or(StoreError::Unreachable("the threads of the save are gone"))
+    }
+
+    fn check_blocks(&self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), StoreError> {
+        let too_large = |what, found, limit| Err(StoreError::TooLarge { what, found, limit });
+        if self.page_size.is_some_and(|before| before != page_size) {
+            let text = "the page size changed in the middle of the stream";
+            return Err(StoreError::Misuse(text.into()));
+        }
+        if blocks.len() > MAX_BLOCKS {
+            let what = "the number of RAM blocks";
+            return too_large(what, blocks.len() as u64, MAX_BLOCKS as u64);
+        }
+        let mut pages: u64 = 0;
+        for (_, block) in blocks.iter() {
+            if block.idstr.is_empty() || block.idstr.len() > MAX_IDSTR_BYTES {
+                let what = "the length of a RAM block's name";
+                return too_large(what, block.idstr.len() as u64, MAX_IDSTR_BYTES as u64);
+            }
+            if block.used_length % page_size.bytes() as u64 != 0 {
+                let (idstr, length) = (&block.idstr, block.used_length);
+                let text =
+                    format!("RAM block '{idstr}' has {length} bytes, no multiple of {page_size}");
+                return Err(StoreError::Misuse(text));
+            }
+            pages = pages.saturating_add(block.pages(page_size));
+        }
+        if pages > MAX_PAGES {
+            return too_large("the number of pages in all RAM blocks", pages, MAX_PAGES);
+        }
+        Ok(())
+    }
+
+    /// Runs a step of the save, which has failed for good if the step fails.
+    fn step<T>(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.failed {
+            return Err(StoreError::AlreadyFailed);
+        }
+        let result = step(self);
+        self.failed = result.is_err();
+        result
+    }
+}
+
+impl Visitor for Writer {
+    type Error = StoreError;
+
+    fn configuration(&mut self, configuration: &Configuration) -> Result<(), StoreError> {
+        self.step(|writer| writer.state.configuration(configuration))
+    }
+
+    fn ram_blocks(&mut self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), StoreError> {
+        self.step(|writer| {
+            writer.check_blocks(blocks, page_size)?;
+            let wanted = writer.parameters.frame_bytes / page_bytes(page_size);
+            writer.frame_pages = wanted.clamp(1, MAX_FRAME_PAGES);
+            writer.page_size = Some(page_size);
+            writer.blocks = blocks.clone();
+            let lengths = blocks.iter().map(|(_, block)| block.pages(page_size));
+            writer.map.set_lengths(lengths);
+            Ok(())
+        })
+    }
+
+    fn page(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        content: Page<'_>,
+    ) -> Result<(), StoreError> {
+        self.step(|writer| {
+            // Zero pages are told apart here and not by the workers: the first word decides for nearly
+            // every page, the page is in this core's cache anyway, and so a zero page never takes a slot.
+            let recorded = match content {
+                Page::Data(bytes) if Some(bytes.len()) != writer.page_size.map(PageSize::bytes) => {
+                    let text = format!("a page of {} bytes came", bytes.len());
+                    return Err(StoreError::Misuse(text));
+                }
+                Page::Data(bytes) if !is_zero(bytes) => writer.store(bytes)?,
+                Page::Data(_) | Page::Zero => Recorded::Zero,
+            };
+            let Some(before) = writer.map.record(block, page, recorded) else {
+                let text = format!(
+                    "page {} came for RAM block {}, which has none such",
+                    page.0, block.0
+                );
+                return Err(StoreError::Misuse(text));
+            };
+            let zero = match recorded {
+                Recorded::Zero => Zero::Yes,
+                _ => Zero::No,
+            };
+            let repeated = match before {
+                Recorded::Absent => Repeated::No,
+                _ => Repeated::Yes,
+            };
+            writer.progress.page(zero, repeated);
+            Ok(())
+        })
+    }
+
+    fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), StoreError> {
+        self.step(|writer| writer.state.device(section))
+    }
+
+    fn vmdesc(&mut self, json: &[u8]) -> Result<(), StoreError> {
+        self.step(|writer| writer.state.vmdesc(json))
+    }
+}
+
+impl Manifest {
+    /// Everything that the manifest names.
+    pub fn objects(&self) -> Vec<ObjectName> {
+        let named = |kind, digest| ObjectName { kind, digest };
+        let packs = self.packs.iter();
+        packs
+            .map(|pack| named(ObjectKind::Pack, pack.digest))
+            .chain([
+                named(ObjectKind::Map, self.ram.map.digest),
+                named(ObjectKind::State, self.state.digest),
+            ])
+            .collect()
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "at most 64 KiB")]
+fn page_bytes(size: PageSize) -> u32 {
+    size.bytes() as u32
+}
