@@ -1,3 +1,42 @@
 //! The `vmferry` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use vmferry_cli::args::{Cli, Command};
+use vmferry_cli::{command, guardian, ui};
+
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("VMFERRY_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            ui::error(&error);
+            match error.downcast_ref::<ui::Interrupted>() {
+                Some(ui::Interrupted(signal)) => {
+                    ExitCode::from(128 + u8::try_from(*signal).unwrap_or(2))
+                }
+                None => ExitCode::from(command::COULD_NOT),
+            }
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Save(save) => command::save::run(global, &save),
+        Command::Restore(restore) => command::restore::run(global, &restore),
+        Command::Serve(serve) => command::serve::run(global, &serve),
+        Command::List(list) => command::list::run(global, &list),
+        Command::Inspect(inspect) => command::inspect::run(global, &inspect),
+        Command::Delete(delete) => command::delete::run(global, &delete),
+        Command::Guardian => Ok(guardian::run_as_guardian().map(|()| ExitCode::SUCCESS)?),
+    }
+}

@@ -5,8 +5,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -39,11 +42,6 @@ pub enum Message {
     Read,
     /// All is well and has been put back; or there is nothing to put back.
     Done,
-    /// The guardian has taken over and is through.
-    Settled {
-        /// What it could not put back.
-        trouble: Option<String>,
-    },
 }
 
 /// One end of a lifeline.
@@ -148,7 +146,10 @@ impl Lifeline {
     fn is_readable(&self, deadline: Option<Instant>) -> io::Result<bool> {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
-        match poll(&mut polled, left.and_then(|left| left.try_into().ok()).as_ref()) {
+        match poll(
+            &mut polled,
+            left.and_then(|left| left.try_into().ok()).as_ref(),
+        ) {
             Ok(ready) => Ok(ready > 0),
             Err(Errno::INTR) => Ok(true),
             Err(error) => Err(error.into()),
@@ -172,7 +173,8 @@ impl Lifeline {
                 self.fds.extend(fds);
             }
         }
-        self.buffer.extend_from_slice(piece.get(..received.bytes).unwrap_or_default());
+        self.buffer
+            .extend_from_slice(piece.get(..received.bytes).unwrap_or_default());
         Ok(received.bytes > 0)
     }
 }
@@ -202,22 +204,28 @@ pub fn spawn(arguments: &[&std::ffi::OsStr]) -> io::Result<(Child, Lifeline)> {
     Ok((child, ours.into()))
 }
 
-/// The saver's side: a guardian that was started and is ready.
+/// The saver's side: a guardian that was started and is ready, and hears from us until we are done.
 #[derive(Debug)]
 pub struct Saver {
-    lifeline: Lifeline,
+    lifeline: Arc<Lifeline>,
     guardian: Child,
+    /// Dropping it ends the beat.
+    beating: Option<Sender<()>>,
+    beat: Option<JoinHandle<()>>,
 }
 
 /// How long a guardian may take to be ready.
 const READY: Duration = Duration::from_secs(10);
 
-/// How long a guardian that took over may take. QEMU may have to be drained of all its memory.
-const SETTLE: Duration = Duration::from_secs(600);
+/// How often a saver gives a sign of life.
+pub const BEAT: Duration = Duration::from_millis(200);
 
 impl Saver {
     /// Starts a guardian, hands it the channel and the monitor connection, and waits until it is
     /// ready. Nothing must have been changed before.
+    ///
+    /// From then on it gets signs of life for as long as this process goes on at all; that the store
+    /// goes on is for the caller to see.
     ///
     /// # Errors
     /// It could not be started.
@@ -226,13 +234,31 @@ impl Saver {
         channel: BorrowedFd<'_>,
         monitor: BorrowedFd<'_>,
     ) -> io::Result<Self> {
-        let (guardian, lifeline) = spawn(&[super::COMMAND.as_ref()])?;
-        let mut saver = Self { lifeline, guardian };
-        saver.lifeline.send(&Message::Plan(plan.clone()), &[channel, monitor])?;
-        match saver.lifeline.hear(Some(Instant::now() + READY))? {
-            Heard::Message(Message::Ready, _) => Ok(saver),
-            other => Err(io::Error::other(format!("the guardian did not get ready: {other:?}"))),
+        let (guardian, mut lifeline) = spawn(&[super::COMMAND.as_ref()])?;
+        lifeline.send(&Message::Plan(plan.clone()), &[channel, monitor])?;
+        match lifeline.hear(Some(Instant::now() + READY))? {
+            Heard::Message(Message::Ready, _) => {}
+            other => {
+                let text = format!("the guardian did not get ready: {other:?}");
+                return Err(io::Error::other(text));
+            }
         }
+        let lifeline = Arc::new(lifeline);
+        let (beating, until) = bounded(0);
+        let beats = Arc::clone(&lifeline);
+        let beat = std::thread::Builder::new()
+            .name("beat".into())
+            .spawn(move || {
+                while until.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+                    beats.beat();
+                }
+            })?;
+        Ok(Self {
+            lifeline,
+            guardian,
+            beating: Some(beating),
+            beat: Some(beat),
+        })
     }
 
     /// Tells what has been changed since.
@@ -243,32 +269,14 @@ impl Saver {
         self.lifeline.send(&Message::Plan(plan.clone()), &[])
     }
 
-    /// Gives a sign of life.
-    pub fn beat(&self) {
-        self.lifeline.beat();
-    }
-
-    /// All is well and has been put back: the guardian ends.
+    /// Everything has been put back: the guardian ends.
     pub fn done(mut self) {
+        drop(self.beating.take());
+        if let Some(beat) = self.beat.take() {
+            let _ = beat.join();
+        }
         // A guardian that is gone needs not be told.
         let _ = self.lifeline.send(&Message::Done, &[]);
         let _ = self.guardian.wait();
-    }
-
-    /// Lets the guardian take over, and waits until it is through. Tells what it could not put back.
-    pub fn fail(mut self) -> Option<String> {
-        let lost = "the guardian has died; look after the guest".to_owned();
-        if self.lifeline.socket.shutdown(std::net::Shutdown::Write).is_err() {
-            return Some(lost);
-        }
-        let deadline = Instant::now() + SETTLE;
-        match self.lifeline.hear(Some(deadline)) {
-            Ok(Heard::Message(Message::Settled { trouble }, _)) => {
-                let _ = self.guardian.wait();
-                trouble
-            }
-            Ok(Heard::Silence) => Some("the guardian is not through after ten minutes".to_owned()),
-            _ => Some(lost),
-        }
     }
 }

@@ -7,9 +7,10 @@
 //! the *saver*, which reads and stores, and the guardian, which only watches. The two are connected
 //! by a *lifeline*, a socket on which the saver gives a sign of life several times a second.
 //!
-//! When the lifeline breaks (the saver has failed or was killed), or stays silent for too long (the
-//! store has stalled, or the saver hangs), the guardian takes over: it ends the migration in the way
-//! that this QEMU survives, puts everything back as it was, and lets the guest run.
+//! A saver that can puts everything back itself, whether the save went well or not. When the lifeline
+//! breaks (it was killed), or stays silent for too long (it hangs), the guardian takes over: it ends
+//! the migration in the way that this QEMU survives, puts everything back as it was, and lets the guest
+//! run.
 //!
 //! ```text
 //! saver      ─── plan, channel, monitor ──►  guardian          before anything is changed
@@ -27,9 +28,9 @@ mod plan;
 mod settle;
 mod watch;
 
-pub use lifeline::{Heard, Lifeline, Message, Saver, spawn};
+pub use lifeline::{BEAT, Heard, Lifeline, Message, Saver, spawn};
 pub use plan::{Ending, Plan};
-pub use settle::{Settled, settle};
+pub use settle::{Settled, drain, settle};
 pub use watch::{Outcome, run_as_guardian, watch};
 
 /// The hidden command that a guardian process runs.

@@ -61,7 +61,9 @@ pub fn run_as_guardian() -> io::Result<()> {
         return Err(io::Error::other("a guardian is started by 'vmferry save'"));
     };
     let Ok([channel, monitor]) = <[OwnedFd; 2]>::try_from(fds) else {
-        return Err(io::Error::other("the channel and the monitor did not come along"));
+        return Err(io::Error::other(
+            "the channel and the monitor did not come along",
+        ));
     };
     lifeline.send(&Message::Ready, &[])?;
 
@@ -74,24 +76,16 @@ pub fn run_as_guardian() -> io::Result<()> {
         // channel and speak to a monitor that are not its own any more.
         let _ = rustix::process::pidfd_send_signal(saver, Signal::KILL);
     }
-    let settled = match Client::adopt(monitor) {
+    let trouble = match Client::adopt(monitor) {
         Ok(client) => settle(&client, &plan, Some(channel.as_fd())).into_text(),
         Err(error) => Some(error.to_string()),
     };
-    let told = lifeline.send(
-        &Message::Settled {
-            trouble: settled.clone(),
-        },
-        &[],
-    );
-    if told.is_err() || outcome == Outcome::Silent {
-        // Nobody else can say it any more.
-        let vm = &plan.vm;
-        match settled {
-            None => eprintln!("vmferry: the save of '{vm}' has ended early; its guest goes on"),
-            Some(trouble) => {
-                eprintln!("vmferry: the save of '{vm}' has ended early; see to its guest: {trouble}");
-            }
+    // Nobody else can say it any more.
+    let vm = &plan.vm;
+    match trouble {
+        None => eprintln!("vmferry: the save of '{vm}' has ended early; its guest goes on"),
+        Some(trouble) => {
+            eprintln!("vmferry: the save of '{vm}' has ended early; see to its guest: {trouble}");
         }
     }
     Ok(())

@@ -4,4 +4,4 @@ mod settings;
 mod status;
 
 pub use settings::{Changed, Wanted};
-pub use status::{Status, query};
+pub use status::{Status, glance, query};

@@ -1,9 +1,11 @@
 //! What `query-migrate` says.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::qmp::{Client, Result};
+use crate::qmp::{Client, Error, Result};
 
 /// What `query-migrate` says. States and members that this version does not know pass.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -38,7 +40,9 @@ impl Status {
     /// that this version does not know counts as under way.
     pub fn is_under_way(&self) -> bool {
         let at_rest = ["none", "completed", "failed", "cancelled"];
-        self.status.as_deref().is_some_and(|status| !at_rest.contains(&status))
+        self.status
+            .as_deref()
+            .is_some_and(|status| !at_rest.contains(&status))
     }
 
     /// Whether a migration has come to its end.
@@ -49,6 +53,19 @@ impl Status {
     /// The state, for people.
     pub fn name(&self) -> &str {
         self.status.as_deref().unwrap_or("none")
+    }
+}
+
+/// Asks for the state of the migration, for showing it: `None` if the monitor is busy just now.
+///
+/// # Errors
+/// The monitor is gone.
+pub fn glance(client: &Client) -> Result<Option<Status>> {
+    const PATIENCE: Duration = Duration::from_millis(500);
+    match client.execute_with("query-migrate", Value::Null, &[], PATIENCE) {
+        Ok(value) => Ok(Some(Status::deserialize(value).unwrap_or_default())),
+        Err(Error::Timeout { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -83,6 +100,9 @@ mod tests {
     #[test]
     fn what_blocks_a_migration_is_told() {
         let value = json!({"status": "none", "blocked": true, "blocked-reasons": ["VFIO"]});
-        assert_eq!(Status::deserialize(value).unwrap().blocked_reasons, ["VFIO"]);
+        assert_eq!(
+            Status::deserialize(value).unwrap().blocked_reasons,
+            ["VFIO"]
+        );
     }
 }

@@ -1,0 +1,315 @@
+//! The command line: what can be said, and the help for it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use vmferry_store::{CheckpointRef, VmName};
+
+use crate::ui::ProgressStyle;
+
+/// Small, verified checkpoints of running QEMU/KVM machines, restored in a blink
+#[derive(Debug, Parser)]
+#[command(
+    name = "vmferry",
+    version,
+    max_term_width = 100,
+    after_help = "The result goes to standard output, everything else to standard error.\n\
+        Exit status: 0 done, 1 found damage, 2 could not do it, 130 or 143 interrupted."
+)]
+pub struct Cli {
+    /// What is the same for all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What is the same for all commands.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Where the checkpoints are [default: $XDG_DATA_HOME/vmferry]
+    #[arg(long, global = true, env = "VMFERRY_STORE", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// How progress is shown
+    #[arg(
+        long,
+        global = true,
+        env = "VMFERRY_PROGRESS",
+        value_name = "STYLE",
+        default_value = "auto"
+    )]
+    pub progress: ProgressStyle,
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Save a running machine as a checkpoint
+    Save(Save),
+    /// Bring a machine back from a checkpoint
+    Restore(Restore),
+    /// Play a checkpoint to a QEMU that is starting
+    Serve(Serve),
+    /// List checkpoints
+    List(List),
+    /// Look into a checkpoint or a saved stream
+    Inspect(Inspect),
+    /// Delete checkpoints
+    Delete(Delete),
+    /// Hold on to a guest while it is being saved (started by 'save')
+    #[command(name = crate::guardian::COMMAND, hide = true)]
+    Guardian,
+}
+
+/// Save a running machine as a checkpoint
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The machine's memory and devices are saved, not its disks: a checkpoint fits only the disk \
+        contents of its moment. A save never harms the guest: if it fails or is killed, the guest runs on.",
+    after_long_help = "The machine's memory and devices are saved, not its disks: a checkpoint fits only the \
+disk contents of its moment. A save never harms the guest: if it fails or is killed, the guest runs on.
+
+Examples:
+  Save a machine that was started with '-qmp unix:/run/web.qmp,server=on,wait=off':
+      vmferry save web --qmp unix:/run/web.qmp
+
+  Save from any monitor, without a QMP socket. QEMU ignores the exit status of the command and goes
+  on before the checkpoint is on disk: 'vmferry list web' tells whether it is there.
+      (qemu) migrate_set_capability background-snapshot on
+      (qemu) migrate -d \"exec:vmferry save web --stdin\""
+)]
+pub struct Save {
+    /// The name under which the checkpoint is kept
+    pub vm: VmName,
+    #[command(flatten)]
+    /// Where the machine comes from.
+    pub from: SaveFrom,
+    /// How the machine is saved
+    #[arg(long, value_enum, default_value_t, conflicts_with = "stdin")]
+    pub mode: Mode,
+    /// End the save when the store has taken nothing for so many seconds; a guest that writes stands
+    /// still meanwhile
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub stall_timeout: Duration,
+    /// Standard input is a lifeline, and the stream comes on it.
+    #[arg(long, hide = true, requires = "stdin")]
+    pub guarded: bool,
+}
+
+/// Where a machine comes from.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct SaveFrom {
+    /// The machine's QMP socket
+    #[arg(long, value_name = "unix:SOCKET", value_parser = unix_path)]
+    pub qmp: Option<PathBuf>,
+    /// Read the stream from standard input, as the command of QEMU's 'migrate "exec:…"'
+    #[arg(long)]
+    pub stdin: bool,
+}
+
+/// How a machine is saved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// QEMU's background snapshot: a pause of milliseconds, then the guest runs on while its memory of
+    /// that instant is saved. A guest that is paused already is saved as with 'stop'
+    #[default]
+    Snapshot,
+    /// The guest stands still until all of it has been read
+    Stop,
+    /// Ordinary precopy: the guest runs while its memory is copied, again and again where it changes,
+    /// and stands still for the last of it
+    Live,
+    /// 'snapshot' where QEMU can do it, else 'stop'
+    Auto,
+}
+
+/// Bring a machine back from a checkpoint
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  Into a QEMU that you start yourself, with the same machine and '-incoming defer':
+      qemu-system-x86_64 -machine q35 … -incoming defer -qmp unix:/run/web.qmp,server=on,wait=off &
+      vmferry restore web --lazy --qmp unix:/run/web.qmp
+
+  Let vmferry start it (no shell is involved, and '-incoming' and a monitor are added):
+      vmferry restore web@latest --lazy -- qemu-system-x86_64 -machine q35 …
+
+  Show the command line that the checkpoint recorded, and run it:
+      vmferry restore web
+      vmferry restore web --trust-recorded")]
+pub struct Restore {
+    /// The checkpoint: 'vm', 'vm@latest', or 'vm@' and (the beginning of) an id
+    #[arg(value_name = "VM[@ID]")]
+    pub checkpoint: CheckpointRef,
+    /// Let the guest run at once, and bring its memory as it is touched
+    #[arg(long)]
+    pub lazy: bool,
+    /// Leave the guest paused, whatever it was when it was saved
+    #[arg(long)]
+    pub paused: bool,
+    /// The QMP socket of a QEMU that waits with '-incoming defer'
+    #[arg(long, value_name = "unix:SOCKET", value_parser = unix_path)]
+    pub qmp: Option<PathBuf>,
+    /// Run the command line that the checkpoint recorded. Whoever could write to the store decides
+    /// what that runs
+    #[arg(long, conflicts_with_all = ["qmp", "command"])]
+    pub trust_recorded: bool,
+    /// The QEMU to start
+    #[arg(last = true, value_name = "QEMU", conflicts_with = "qmp")]
+    pub command: Vec<String>,
+}
+
+/// Play a checkpoint to a QEMU that is starting
+#[derive(Debug, Args)]
+#[command(
+    after_help = "For 'qemu-system-x86_64 … -incoming \"exec:vmferry serve VM@ID\"'; with --lazy, add \
+        '-global migration.x-postcopy-ram=on'."
+)]
+pub struct Serve {
+    /// The checkpoint: 'vm', 'vm@latest', or 'vm@' and (the beginning of) an id
+    #[arg(value_name = "VM[@ID]")]
+    pub checkpoint: CheckpointRef,
+    /// Let the guest run at once, and bring its memory as it is touched
+    #[arg(long)]
+    pub lazy: bool,
+    /// Host pages behind a RAM block of the new machine, if they are not ordinary ones: 'mem0=2M'
+    #[arg(long, value_name = "BLOCK=SIZE", value_parser = block_size, requires = "lazy")]
+    pub host_page_size: Vec<(String, u64)>,
+}
+
+/// List checkpoints
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only those of this machine
+    pub vm: Option<VmName>,
+}
+
+/// Look into a checkpoint or a saved stream
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// A file with a migration stream ('-' for standard input), or a checkpoint: 'vm', 'vm@id'
+    #[arg(value_name = "FILE|VM[@ID]")]
+    pub what: String,
+}
+
+/// Delete checkpoints
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The checkpoints: 'vm@latest', or 'vm@' and (the beginning of) an id
+    #[arg(value_name = "VM@ID", required = true, value_parser = whole_reference)]
+    pub checkpoints: Vec<CheckpointRef>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("a number of seconds from 0.1 to 86400 is expected".into()),
+    }
+}
+
+/// QEMU's way of naming a socket; a bare path is understood too.
+fn unix_path(text: &str) -> Result<PathBuf, String> {
+    let path = text.strip_prefix("unix:").unwrap_or(text);
+    let (path, options) = path.split_once(',').unwrap_or((path, ""));
+    if path.is_empty() {
+        return Err("a path is expected: unix:/run/vm.qmp".into());
+    }
+    if options.is_empty()
+        || options
+            .split(',')
+            .all(|option| option.starts_with("server") || option.starts_with("wait"))
+    {
+        return Ok(path.into());
+    }
+    Err(format!(
+        "the socket is connected to as it is: '{options}' means nothing here"
+    ))
+}
+
+fn block_size(text: &str) -> Result<(String, u64), String> {
+    let expected = "BLOCK=SIZE is expected, with a power of two: mem0=2M";
+    let (block, size) = text.rsplit_once('=').ok_or(expected)?;
+    let (number, unit) = match size.strip_suffix(['K', 'M', 'G']) {
+        Some(number) => (number, &size[number.len()..]),
+        None => (size, ""),
+    };
+    let shift = match unit {
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => 0,
+    };
+    let number: u64 = number.parse().map_err(|_| expected)?;
+    let size = number
+        .checked_mul(1 << shift)
+        .filter(|size| size.is_power_of_two() && *size >= 4096);
+    Ok((block.to_owned(), size.ok_or(expected)?))
+}
+
+/// A checkpoint is deleted only if it was named, not because it happens to be the last.
+fn whole_reference(text: &str) -> Result<CheckpointRef, String> {
+    if !text.contains('@') {
+        return Err(format!(
+            "which one? say '{text}@latest', or '{text}@' and its id"
+        ));
+    }
+    text.parse()
+        .map_err(|error: vmferry_store::NameError| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_socket_is_named_as_qemu_names_it() {
+        assert_eq!(unix_path("unix:/a").unwrap(), PathBuf::from("/a"));
+        assert_eq!(unix_path("/a").unwrap(), PathBuf::from("/a"));
+        assert_eq!(
+            unix_path("unix:/a,server=on,wait=off").unwrap(),
+            PathBuf::from("/a")
+        );
+        assert!(unix_path("unix:/a,tls-creds=x").is_err());
+        assert!(unix_path("unix:").is_err());
+    }
+
+    #[test]
+    fn the_host_pages_of_a_block_are_a_power_of_two() {
+        assert_eq!(block_size("mem0=2M").unwrap(), ("mem0".into(), 2 << 20));
+        assert_eq!(block_size("a=b=4096").unwrap(), ("a=b".into(), 4096));
+        for wrong in [
+            "mem0",
+            "mem0=",
+            "mem0=3M",
+            "mem0=1K",
+            "mem0=2T",
+            "mem0=99999999999999G",
+        ] {
+            assert!(block_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_machine_comes_from_one_place() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["vmferry"], words].concat());
+        assert!(parse(&["save", "web"]).is_err());
+        assert!(parse(&["save", "web", "--stdin", "--qmp", "unix:/a"]).is_err());
+        assert!(parse(&["save", "web", "--stdin", "--mode", "live"]).is_err());
+        assert!(parse(&["save", "web", "--qmp", "unix:/a", "--mode", "live"]).is_ok());
+        assert!(parse(&["delete", "web"]).is_err());
+        assert!(parse(&["restore", "web", "--lazy", "--", "qemu", "-S"]).is_ok());
+        assert!(parse(&["restore", "web", "--qmp", "unix:/a", "--", "qemu"]).is_err());
+    }
+}

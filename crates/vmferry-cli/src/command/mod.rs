@@ -1,0 +1,73 @@
+//! The commands, one module each.
+
+pub mod delete;
+pub mod inspect;
+pub mod list;
+pub mod restore;
+pub mod save;
+pub mod serve;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use vmferry::save::MachineState;
+use vmferry_store::{Checkpoint, CheckpointRef, ReadOptions, Store};
+
+use crate::args::Global;
+
+/// The exit status of a command that found what it looked at damaged.
+pub const DAMAGED: u8 = 1;
+
+/// The exit status of a command that could not do what it was asked for.
+pub const COULD_NOT: u8 = 2;
+
+/// What every result says of itself, so that a program can tell what it reads.
+pub const SCHEMA: u32 = 1;
+
+/// The folder of the store.
+///
+/// # Errors
+/// It was not given, and there is no home to look for it in.
+pub fn store_path(global: &Global) -> Result<PathBuf> {
+    if let Some(path) = &global.store {
+        return Ok(path.clone());
+    }
+    let absolute = |name| {
+        let path = PathBuf::from(std::env::var_os(name)?);
+        path.is_absolute().then_some(path)
+    };
+    let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
+    match data {
+        Some(data) => Ok(data.join("vmferry")),
+        None => bail!("where is the store? give --store DIR, or set VMFERRY_STORE"),
+    }
+}
+
+/// Opens the store, which must be there.
+fn open_store(global: &Global) -> Result<Store> {
+    let path = store_path(global)?;
+    Store::open(&path).with_context(|| format!("cannot open the store in {}", path.display()))
+}
+
+/// Opens a checkpoint that a person named.
+fn open_checkpoint(store: &Store, reference: &CheckpointRef) -> Result<Checkpoint> {
+    let name = store.resolve(reference)?;
+    let opened = store.checkpoint(&name, ReadOptions::default());
+    opened.with_context(|| format!("cannot open the checkpoint {name}"))
+}
+
+/// Everything of a checkpoint but its RAM, as it is sent to a destination.
+///
+/// A guest that was stopped only to be saved travels with the run state that it had before.
+fn machine_state(checkpoint: &Checkpoint) -> Result<MachineState> {
+    let stored = checkpoint.device_state()?;
+    let mut state = MachineState {
+        configuration: stored.configuration().cloned(),
+        devices: stored.devices().map(|device| (&device).into()).collect(),
+        vmdesc: stored.vmdesc().map(<[u8]>::to_vec),
+    };
+    if let Some(run_state) = &checkpoint.manifest().machine.run_state {
+        state.set_run_state(run_state);
+    }
+    Ok(state)
+}

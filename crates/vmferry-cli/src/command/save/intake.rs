@@ -1,0 +1,121 @@
+//! The thread that reads the stream into the store.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, bounded};
+use vmferry::channel::ReadChannel;
+use vmferry::load::{Configuration, DeviceSection, LoadError, Options, Summary, Visitor, load};
+use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
+use vmferry::stream::Reader;
+use vmferry::wire::{configuration, globalstate};
+use vmferry_store::{Progress, StoreError, Writer};
+
+/// A stream on its way into the store.
+pub(super) struct Intake {
+    progress: Arc<Progress>,
+    done: Receiver<Taken>,
+}
+
+/// A stream that has been read, or could not be.
+pub(super) struct Taken {
+    /// How it went.
+    pub(super) result: Result<Summary, LoadError<IntakeError>>,
+    /// What has been read; published or dropped by whoever takes it.
+    pub(super) writer: Writer,
+    /// The run state that came with the devices.
+    pub(super) run_state: Option<String>,
+}
+
+/// Why a stream is not taken into the store.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IntakeError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(
+        "capability 'x-ignore-shared' is on: shared memory is not in this stream, so it would make \
+         no whole checkpoint; turn the capability off"
+    )]
+    SharedMemoryLeftOut,
+}
+
+impl Intake {
+    /// Begins to read `channel` into `writer`.
+    pub(super) fn start(
+        channel: impl ReadChannel + Send + 'static,
+        writer: Writer,
+    ) -> std::io::Result<Self> {
+        let progress = writer.progress();
+        let (sender, done) = bounded(1);
+        std::thread::Builder::new()
+            .name("intake".into())
+            .spawn(move || {
+                let mut reader = Reader::new(channel);
+                let mut into = Into {
+                    writer,
+                    run_state: None,
+                };
+                let result = load(&mut reader, &mut into, &Options::default());
+                // Whoever waited may have given up: then the writer is dropped, and what it wrote with it.
+                let _ = sender.send(Taken {
+                    result,
+                    writer: into.writer,
+                    run_state: into.run_state,
+                });
+            })?;
+        Ok(Self { progress, done })
+    }
+
+    /// Where the end is told.
+    pub(super) fn done(&self) -> &Receiver<Taken> {
+        &self.done
+    }
+
+    /// How far it is.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+}
+
+/// The store's writer, with an eye on what is not for it.
+struct Into {
+    writer: Writer,
+    run_state: Option<String>,
+}
+
+impl Visitor for Into {
+    type Error = IntakeError;
+
+    fn configuration(&mut self, configuration: &Configuration) -> Result<(), IntakeError> {
+        if configuration.has_capability(configuration::X_IGNORE_SHARED) {
+            return Err(IntakeError::SharedMemoryLeftOut);
+        }
+        Ok(self.writer.configuration(configuration)?)
+    }
+
+    fn ram_blocks(&mut self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), IntakeError> {
+        Ok(self.writer.ram_blocks(blocks, page_size)?)
+    }
+
+    #[inline]
+    fn page(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        content: Page<'_>,
+    ) -> Result<(), IntakeError> {
+        Ok(self.writer.page(block, page, content)?)
+    }
+
+    fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), IntakeError> {
+        if section.idstr == globalstate::IDSTR {
+            self.run_state = globalstate::run_state(section.payload)
+                .ok()
+                .map(str::to_owned);
+        }
+        Ok(self.writer.device(section)?)
+    }
+
+    fn vmdesc(&mut self, json: &[u8]) -> Result<(), IntakeError> {
+        Ok(self.writer.vmdesc(json)?)
+    }
+}

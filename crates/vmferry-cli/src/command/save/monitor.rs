@@ -1,0 +1,129 @@
+//! Saving through a QMP socket.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use vmferry_store::manifest::{SaveMode, SaveRecord};
+use vmferry_store::{Details, Manifest};
+
+use super::attempt::{Attempt, Failure, Saved};
+use super::refusal::{self, Guest};
+use super::{disk_warnings, open_or_create};
+use crate::args::{Global, Mode, Save};
+use crate::machine;
+use crate::migration;
+use crate::qmp::Client;
+use crate::ui::{self, Progress, Signals};
+
+/// How long a monitor may take to greet.
+pub(in crate::command) const GREETING: Duration = Duration::from_secs(3);
+
+/// Saves the machine behind `socket`.
+pub(super) fn run(global: &Global, save: &Save, socket: &Path) -> Result<Manifest> {
+    // What can be wrong on our side is found out before the machine is touched.
+    let store = open_or_create(global)?;
+    let signals = Signals::catch().context("cannot catch signals")?;
+    let client = Client::connect(socket, GREETING).map_err(refusal::no_monitor)?;
+    let run_state = machine::run_state(&client)?;
+    let guest = refusal::check_run_state(&run_state)?;
+    refusal::check_migration(&migration::query(&client)?)?;
+    let version = client
+        .version()
+        .context("the monitor did not say its version")?
+        .clone();
+    let mut details = Details {
+        machine: machine::learn(&client)?,
+        block_devices: machine::block_devices(&client)?,
+        ..Details::default()
+    };
+    details.machine.run_state = Some(run_state.clone());
+
+    let mut progress = Progress::new(global.progress, "save");
+    let began = Instant::now();
+    let mut modes = modes(save.mode, guest, &run_state).into_iter();
+    let (mode, saved) = loop {
+        let mode = modes.next().context("there is no mode left to try")?;
+        let attempt = Attempt {
+            client: &client,
+            version: &version,
+            store: &store,
+            vm: &save.vm,
+            mode: mode.clone(),
+            guest,
+            stall_timeout: save.stall_timeout,
+            signals: &signals,
+            progress: &mut progress,
+        };
+        match (attempt.run(), modes.len()) {
+            (Ok(saved), _) => break (mode, saved),
+            (Err(Failure::Refused(why)), 1..) => ui::note(format_args!(
+                "QEMU takes no background snapshot of this machine ({why}): it is stopped instead"
+            )),
+            (Err(Failure::Refused(why)), 0) if mode == SaveMode::Snapshot => {
+                return Err(refusal::no_snapshot(&client, save.mode, &why));
+            }
+            (Err(Failure::Refused(why)), 0) => {
+                return Err(anyhow!("QEMU refuses to save this machine: {why}"));
+            }
+            (Err(Failure::Failed(error)), _) => return Err(error),
+        }
+    };
+    publish(details, mode, saved, began).inspect(|_| progress.clear())
+}
+
+/// What is tried, in this order.
+fn modes(mode: Mode, guest: Guest, run_state: &str) -> Vec<SaveMode> {
+    if guest == Guest::Still {
+        if mode != Mode::Stop && mode != Mode::Auto {
+            ui::note(format_args!(
+                "the guest stands still already ('{run_state}'): it is saved as with --mode stop, \
+                 and stays so"
+            ));
+        }
+        return vec![SaveMode::Stop];
+    }
+    match mode {
+        Mode::Snapshot => vec![SaveMode::Snapshot],
+        Mode::Stop => vec![SaveMode::Stop],
+        Mode::Live => vec![SaveMode::Precopy],
+        Mode::Auto => vec![SaveMode::Snapshot, SaveMode::Stop],
+    }
+}
+
+fn publish(mut details: Details, mode: SaveMode, saved: Saved, began: Instant) -> Result<Manifest> {
+    let microseconds = |duration: Duration| u64::try_from(duration.as_micros()).ok();
+    details.save = SaveRecord {
+        mode: Some(mode),
+        tool: Some(format!("vmferry {}", env!("CARGO_PKG_VERSION"))),
+        pause_us: saved.pause.and_then(microseconds),
+        duration_us: microseconds(began.elapsed()),
+    };
+    details.stream_bytes = Some(saved.summary.bytes);
+    details.warnings = disk_warnings(&details.block_devices);
+    details.warnings.extend(saved.notes);
+    saved
+        .writer
+        .publish(details)
+        .context("the guest goes on, but its checkpoint could not be kept")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_stands_still_is_saved_as_it_stands_in_every_mode() {
+        for mode in [Mode::Snapshot, Mode::Stop, Mode::Live, Mode::Auto] {
+            assert_eq!(modes(mode, Guest::Still, "paused"), [SaveMode::Stop]);
+        }
+    }
+
+    #[test]
+    fn only_auto_falls_back() {
+        let running = |mode| modes(mode, Guest::Running, "running");
+        assert_eq!(running(Mode::Snapshot), [SaveMode::Snapshot]);
+        assert_eq!(running(Mode::Live), [SaveMode::Precopy]);
+        assert_eq!(running(Mode::Auto), [SaveMode::Snapshot, SaveMode::Stop]);
+    }
+}

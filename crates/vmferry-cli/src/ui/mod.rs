@@ -1,0 +1,53 @@
+//! What a person sees: messages, progress, tables, numbers.
+//!
+//! Standard output is for results; everything here goes to standard error, except what is printed
+//! as the result.
+
+mod human;
+mod progress;
+mod result;
+mod signals;
+
+pub use human::{bytes, duration, percent};
+pub use progress::{Progress, ProgressStyle, RamSnapshot, Snapshot, StoreSnapshot};
+pub use result::{Table, print_json, print_text};
+pub use signals::{Interrupted, Signals};
+
+use std::fmt::Display;
+
+use anstream::eprintln;
+use anstyle::{AnsiColor, Style};
+
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+
+/// Something that is good to know.
+pub fn note(text: impl Display) {
+    eprintln!("vmferry: {text}");
+}
+
+/// Something that should not be overlooked.
+pub fn warn(text: impl Display) {
+    eprintln!("{WARNING}warning:{WARNING:#} {text}");
+}
+
+/// Why it could not be done: the chain of causes, once.
+pub fn error(error: &anyhow::Error) {
+    eprintln!("{ERROR}error:{ERROR:#} {}", chain(error));
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        // Some errors show their cause in their own text.
+        if !text.contains(&cause) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause);
+        }
+    }
+    text
+}

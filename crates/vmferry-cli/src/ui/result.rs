@@ -1,0 +1,75 @@
+//! Results: tables and JSON on standard output.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use comfy_table::{CellAlignment, ContentArrangement, presets};
+use serde::Serialize;
+
+/// A table without lines: columns that are easy to read, and to cut.
+#[derive(Debug)]
+pub struct Table(comfy_table::Table);
+
+impl Table {
+    /// A table with these headings; those that begin with `>` are aligned to the right.
+    pub fn new(headings: &[&str]) -> Self {
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(
+            headings
+                .iter()
+                .map(|heading| heading.trim_start_matches('>')),
+        );
+        for (at, heading) in headings.iter().enumerate() {
+            if let Some(column) = table.column_mut(at) {
+                column.set_padding((0, 2));
+                if heading.starts_with('>') {
+                    column.set_cell_alignment(CellAlignment::Right);
+                }
+            }
+        }
+        Self(table)
+    }
+
+    /// Adds a row.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.0.add_row(cells);
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for line in self.0.lines() {
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints a result. A reader that has gone away wants no more, which is no error.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print_text(text: &str) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    quiet(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Prints a result as JSON.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print_json(result: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(result)?;
+    text.push('\n');
+    let mut out = io::stdout().lock();
+    quiet(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+fn quiet(result: io::Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}
