@@ -228,6 +228,11 @@ impl Client {
         }
     }
 
+    /// Whether the connection has come to its end.
+    pub fn is_closed(&self) -> bool {
+        self.shared.state().closed
+    }
+
     /// Gives QEMU a descriptor under a name, for `fd:NAME`.
     ///
     /// # Errors

@@ -133,7 +133,13 @@ impl Destination {
         let Some(child) = &mut self.child else {
             return error;
         };
-        let Some(status) = ended(child) else {
+        // A QEMU that could not load its machine ends by itself.
+        let status = if self.client.is_closed() {
+            ended(child)
+        } else {
+            None
+        };
+        let Some(status) = status else {
             let _ = child.kill();
             let _ = child.wait();
             return error;

@@ -105,6 +105,11 @@ impl Transfer<'_> {
         self.client
             .execute(if runs { "cont" } else { "stop" }, Value::Null)?;
 
+        let base = rustix::param::page_size() as u64;
+        let host_pages = HostPages {
+            base,
+            blocks: machine::host_page_sizes(self.client, self.checkpoint.blocks(), base)?,
+        };
         let (ours, theirs) = UnixStream::pair()?;
         self.client.getfd(FD_NAME, theirs.as_fd())?;
         drop(theirs);
@@ -112,7 +117,7 @@ impl Transfer<'_> {
         let (began, began_us) = (Instant::now(), unix_us());
         self.client
             .execute("migrate-incoming", json!({"uri": format!("fd:{FD_NAME}")}))?;
-        let (pages, on_demand) = self.send(&state, ours)?;
+        let (pages, on_demand) = self.send(&state, &host_pages, ours)?;
         let (run_state, resumed_us) = self.complete(&events, runs)?;
         let total_ms = began.elapsed().as_secs_f64() * 1e3;
         // Nothing is under way that would keep it from being put back.
@@ -173,7 +178,12 @@ impl Transfer<'_> {
     }
 
     /// Sends everything, and tells how many pages, and how many of them on demand.
-    fn send(&self, state: &MachineState, ours: UnixStream) -> Result<(u64, u64), Failed> {
+    fn send(
+        &self,
+        state: &MachineState,
+        host_pages: &HostPages,
+        ours: UnixStream,
+    ) -> Result<(u64, u64), Failed> {
         let (reader, writer) = Socket::from(ours).split();
         let writer = Writer::with_config(writer, &stream_config());
         let abort = writer.abort_handle();
@@ -182,9 +192,11 @@ impl Transfer<'_> {
         let (sender, done) = bounded(1);
         let result = std::thread::scope(|scope| {
             scope.spawn(|| {
-                let sent = match self.restore.lazy {
-                    true => self.send_lazily(state, (writer, reader), &abort, &progress, &seen),
-                    false => self.send_all(state, writer, &seen),
+                let sent = if self.restore.lazy {
+                    let parts = (writer, reader);
+                    self.send_lazily(state, host_pages, parts, &abort, &progress, &seen)
+                } else {
+                    self.send_all(state, writer, &seen)
                 };
                 // The receiver waits until this has come.
                 let _ = sender.send(sent);
@@ -244,28 +256,23 @@ impl Transfer<'_> {
     fn send_lazily(
         &self,
         state: &MachineState,
+        host_pages: &HostPages,
         (writer, reader): (Writer<'_, SocketWriter>, SocketReader),
         abort: &AbortHandle,
         progress: &postcopy::Progress,
         seen: &Seen,
     ) -> Result<()> {
-        let base = rustix::param::page_size() as u64;
-        let host_pages = HostPages {
-            base,
-            blocks: machine::host_page_sizes(self.client, self.checkpoint.blocks(), base)?,
-        };
         // Requests are small, and each is worth reading at once.
         let config = ReaderConfig {
             window: 4 << 10,
             ..ReaderConfig::default()
         };
-        let reader = Reader::with_config(reader, &config);
+        let parts = (writer, Reader::with_config(reader, &config));
         let abort = || drop(abort.abort());
-        let parts = (writer, reader);
         postcopy::serve(
             state,
             self.checkpoint,
-            &host_pages,
+            host_pages,
             parts,
             &abort,
             progress,

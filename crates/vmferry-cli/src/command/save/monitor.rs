@@ -69,7 +69,15 @@ pub(super) fn run(global: &Global, save: &Save, socket: &Path) -> Result<Manifes
             (Err(Failure::Failed(error)), _) => return Err(error),
         }
     };
-    publish(details, mode, saved, began).inspect(|_| progress.clear())
+    let manifest = publish(details, mode, saved, began)?;
+    progress.clear();
+    if guest == Guest::Still {
+        ui::note(
+            "the guest stands still as before. QEMU calls that 'postmigrate' now: 'cont' lets it go \
+             on, and until then it cannot be saved again",
+        );
+    }
+    Ok(manifest)
 }
 
 /// What is tried, in this order.

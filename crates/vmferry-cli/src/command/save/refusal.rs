@@ -28,8 +28,9 @@ pub(super) fn check_run_state(run_state: &str) -> Result<Guest> {
         | "debug" => Ok(Guest::Still),
         "inmigrate" => bail!("this QEMU waits for an incoming migration: there is no guest yet"),
         "postmigrate" => bail!(
-            "this machine has been migrated away already, and must not run twice; if it is to go on \
-             here, say 'cont' in its monitor, then save it"
+            "this machine was migrated away, or saved while it stood still ('postmigrate'), and QEMU \
+             lets it be saved again only after it has run: if it is to go on here, say 'cont' in its \
+             monitor, then save it"
         ),
         "finish-migrate" | "save-vm" | "restore-vm" | "colo" => {
             bail!(
