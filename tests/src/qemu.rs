@@ -75,6 +75,11 @@ impl Qemu {
         self.tool("qemu-system-x86_64")
     }
 
+    /// Its firmware, for `-L`: Debian's 10.0 looks for it in absolute folders only.
+    pub fn firmware(&self) -> PathBuf {
+        self.root.join("usr/share/qemu")
+    }
+
     /// `qemu-img`.
     pub fn img(&self) -> PathBuf {
         self.tool("qemu-img")
