@@ -1,0 +1,63 @@
+//! Builds the pattern guest with the machine's C compiler.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+const GUEST_FLAGS: &[&str] = &[
+    "-std=gnu11",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-m64",
+    "-ffreestanding",
+    "-nostdlib",
+    "-static",
+    "-fno-pic",
+    "-fno-pie",
+    "-no-pie",
+    "-mno-red-zone",
+    "-mgeneral-regs-only", // an interrupt must not touch the patterns in SSE registers
+    "-fno-stack-protector",
+    "-fcf-protection=none",
+    "-fno-asynchronous-unwind-tables",
+    "-Wl,--build-id=none",
+    "-Wl,-z,noexecstack",
+    "-Wl,--no-warn-rwx-segments",
+];
+
+fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names the folder"));
+    let source = Path::new("guest/pattern");
+    println!("cargo::rerun-if-changed={}", source.display());
+    let long = out.join("pattern64.elf");
+    let mut cc = Command::new("cc");
+    cc.args(GUEST_FLAGS)
+        .arg("-Wl,-T")
+        .arg(source.join("link.ld"));
+    cc.args(sources(source)).arg("-o").arg(&long);
+    run(&mut cc);
+    // QEMU's multiboot loader takes no 64-bit file, whatever is in it.
+    let mut objcopy = Command::new("objcopy");
+    objcopy.args(["-O", "elf32-i386"]).arg(long);
+    run(objcopy.arg(out.join("pattern.elf")));
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("the guest's sources are there");
+    let mut sources: Vec<_> = entries
+        .map(|entry| entry.expect("readable").path())
+        .collect();
+    sources.retain(|path| path.extension().is_some_and(|e| e == "c" || e == "S"));
+    sources.sort();
+    sources
+}
+
+fn run(command: &mut Command) {
+    match command.status() {
+        Ok(status) if status.success() => {}
+        Ok(status) => panic!("{command:?}: {status}"),
+        Err(error) => panic!("cannot run {command:?} ({error}): ./x setup installs what it takes"),
+    }
+}
