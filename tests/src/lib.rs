@@ -7,6 +7,8 @@
 //! | [`Guest`] | a running guest: its monitor, what it says, its end |
 //! | [`Console`] | lines that a guest says, each with the time at which it came |
 //! | [`Pattern`] | the guest that checks every word of its memory, its registers, timers and disk |
+//! | [`Vmferry`] | the program under test |
+//! | [`Disk`] | a disk that fills up, or hangs |
 //! | [`Process`] | a process that ends when we do, however we end |
 //!
 //! A story needs no more than this:
@@ -24,6 +26,7 @@
 pub mod cache;
 mod console;
 pub mod debian;
+mod disk;
 mod guest;
 mod hugepages;
 pub mod pattern;
@@ -31,12 +34,15 @@ pub mod process;
 mod qemu;
 mod spec;
 pub mod surgery;
+pub mod vmferry;
 mod wait;
 
 pub use console::{Console, Line, Listener};
+pub use disk::Disk;
 pub use guest::{Guest, PATIENCE, leftovers};
 pub use hugepages::Hugepages;
 pub use pattern::{Pattern, Report};
 pub use process::Process;
 pub use qemu::{Qemu, Release};
 pub use spec::{Accel, Backend, Program, Spec};
+pub use vmferry::Vmferry;

@@ -9,7 +9,7 @@
 //! header, configuration
 //! OPEN_RETURN_PATH, POSTCOPY_ADVISE        QEMU empties its RAM
 //! START ram: block list; early devices
-//! RAM_DISCARD of nothing                   QEMU is ready to listen
+//! RAM_DISCARD of one page                  QEMU is ready to listen
 //! PACKAGED { LISTEN, devices, RUN }        the guest runs          ──► REQ_PAGES
 //! PART ram: the pages that were asked for                          ──► REQ_PAGES …
 //! PART ram: all others, behind them
@@ -28,7 +28,8 @@
 //!   zeros, and says `completed`. So the end is sent only after every page; whatever goes wrong
 //!   before that, the channel closes without it, and QEMU waits in `postcopy-paused`.
 //! * **A host page arrives as one**: its target pages go back to back.
-//! * **A discard comes first**: without one, QEMU 7.2 and 10.0 hang after LISTEN.
+//! * **A discard comes first**: without one, QEMU 7.2 and 10.0 hang after LISTEN. It has to be of a
+//!   real page: an empty range is refused for shared memory and huge pages.
 
 mod claims;
 mod demand;

@@ -2,7 +2,7 @@
 
 use super::{HostPages, PostcopyError};
 use crate::load::Phase;
-use crate::ram::{BlockIndex, PageSource};
+use crate::ram::{PageSource, RamBlocks};
 use crate::save::{MachineState, Outgoing, RamWriter};
 use crate::wire::command::{Command, PostcopyAdvise, RamDiscard};
 use crate::wire::ram::ListFields;
@@ -42,24 +42,23 @@ pub(super) fn send<P: PageSource>(
     .encode(tx);
     ram.start(tx, ListFields::HostPageSize);
     state.encode_devices(Phase::Early, tx);
-    discard_nothing(
-        source
-            .blocks()
-            .get(BlockIndex(0))
-            .map(|block| block.idstr.as_str()),
-        tx,
-    );
+    discard_a_page(ram.blocks(), host_pages, tx);
     tx.put(&package(state)?);
     tx.flush().map_err(PostcopyError::Send)?;
     Ok(ram)
 }
 
 /// Nothing was sent that would have to be discarded. But a LISTEN that no discard precedes leaves
-/// QEMU's listening thread in the wrong state: it faults on the guest's memory itself, and hangs.
-fn discard_nothing(block: Option<&str>, tx: &mut impl Sink) {
+/// QEMU's listening thread in the wrong state: it faults on the guest's memory itself, and hangs. An
+/// empty range would do for private memory; for shared memory and huge pages QEMU refuses it.
+fn discard_a_page(blocks: &RamBlocks, host_pages: &HostPages, tx: &mut impl Sink) {
+    let Some((index, block)) = blocks.iter().max_by_key(|(_, block)| block.used_length) else {
+        return;
+    };
+    let host_page = host_pages.of(index).min(block.used_length);
     let discard = RamDiscard {
-        block: block.unwrap_or_default().to_owned(),
-        ranges: std::iter::once(0..0).collect(),
+        block: block.idstr.clone(),
+        ranges: std::iter::once(0..host_page).collect(),
     };
     Command::PostcopyRamDiscard(discard).encode(tx);
 }

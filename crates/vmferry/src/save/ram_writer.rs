@@ -41,6 +41,11 @@ impl RamWriter {
         self
     }
 
+    /// The blocks.
+    pub fn blocks(&self) -> &RamBlocks {
+        &self.blocks
+    }
+
     /// The blocks, for what the destination knows better: the host pages behind them.
     pub fn blocks_mut(&mut self) -> &mut RamBlocks {
         &mut self.blocks

@@ -120,16 +120,15 @@ impl Destination {
     /// Why a restore failed, with what became of QEMU; one that we started and that has no guest is
     /// ended.
     pub(super) fn explain(&mut self, failed: Failed) -> anyhow::Error {
-        let (error, guest_runs) = match failed {
-            Failed::BeforeTheGuestRan(error) => (error, false),
-            Failed::WhileTheGuestRan(error) => (error, true),
+        let error = match failed {
+            Failed::WhileTheGuestRan(error) if !self.client.is_closed() => {
+                return error.context(
+                    "QEMU holds the guest in 'postcopy-paused': what it has is kept, and it waits for \
+                     the rest of its memory",
+                );
+            }
+            Failed::WhileTheGuestRan(error) | Failed::BeforeTheGuestRan(error) => error,
         };
-        if guest_runs {
-            return error.context(
-                "QEMU holds the guest in 'postcopy-paused': what it has is kept, and it waits for \
-                 the rest of its memory",
-            );
-        }
         let Some(child) = &mut self.child else {
             return error;
         };
