@@ -22,6 +22,9 @@ use crate::{Spec, wait};
 /// How long anything may take here. Far more than it does: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How often something is looked at that nobody announces.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// What the name of a guest's folder begins with; the test's process id follows.
 const PREFIX: &str = "vmferry-lab-";
 
@@ -331,11 +334,16 @@ impl Guest {
         }
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // Which event announces it depends on the state; each is a reason to look again.
-            let next = events.wait_for("a change of the run state", deadline, |_| Some(()));
-            self.told(next.map_err(Into::into))?;
-            if self.run_state()? == wanted {
+            // Which event announces it depends on the state, and some states come without one: each
+            // is a reason to look again, and so is the lack of one.
+            let soon = deadline.min(Instant::now() + LOOK);
+            let _ = events.wait_for("a change of the run state", soon, |_| Some(()));
+            let state = self.run_state()?;
+            if state == wanted {
                 return Ok(());
+            }
+            if Instant::now() > deadline {
+                return self.told(Err(anyhow!("run state '{state}' instead of '{wanted}'")));
             }
         }
     }

@@ -37,7 +37,7 @@ pub fn run(global: &Global, list: &List) -> Result<ExitCode> {
     let mut listed = match Store::open(&path) {
         Ok(store) => store.list()?,
         // Nothing has been saved yet.
-        Err(StoreError::NotAStore { .. }) if global.store.is_none() => Vec::new(),
+        Err(StoreError::NotAStore { .. }) if !path.exists() => Vec::new(),
         Err(error) => return Err(error.into()),
     };
     if let Some(vm) = &list.vm {
