@@ -110,6 +110,16 @@ impl Drop for Home {
 }
 
 impl Spec {
+    /// Starts the guest from a plain stream file. It goes on if it was running when it was saved.
+    ///
+    /// # Errors
+    /// QEMU does not accept the stream.
+    pub fn restore(&self, stream: &Path) -> Result<Guest> {
+        let guest = self.clone().incoming("defer").start()?;
+        guest.load(&format!("exec:cat '{}'", stream.display()))?;
+        Ok(guest)
+    }
+
     /// Starts the guest. It may not have done anything yet.
     ///
     /// # Errors
@@ -269,14 +279,26 @@ impl Guest {
     /// # Errors
     /// It does not complete.
     pub fn migrate(&self, uri: &str) -> Result<()> {
+        self.execute("migrate-set-parameters", json!({"max-bandwidth": 0}))?;
+        self.until_migrated("migrate", uri)
+    }
+
+    /// Loads a stream from `uri`; for a guest that was started with `-incoming defer`.
+    ///
+    /// # Errors
+    /// QEMU does not accept it.
+    pub fn load(&self, uri: &str) -> Result<()> {
+        self.until_migrated("migrate-incoming", uri)
+    }
+
+    fn until_migrated(&self, command: &str, uri: &str) -> Result<()> {
         let capabilities = json!([{"capability": "events", "state": true}]);
         self.execute(
             "migrate-set-capabilities",
             json!({"capabilities": capabilities}),
         )?;
-        self.execute("migrate-set-parameters", json!({"max-bandwidth": 0}))?;
         let events = self.qmp.subscribe();
-        self.execute("migrate", json!({"uri": uri}))?;
+        self.execute(command, json!({"uri": uri}))?;
         let deadline = Instant::now() + PATIENCE;
         let ended = events.wait_for("the end of the migration", deadline, |event| {
             let status = event.migration_status()?;
@@ -286,7 +308,7 @@ impl Guest {
         });
         match self.told(ended.map_err(Into::into))?.as_str() {
             "completed" => Ok(()),
-            status => self.told(Err(anyhow!("the migration to {uri} {status}"))),
+            status => self.told(Err(anyhow!("{command} {uri}: {status}"))),
         }
     }
 

@@ -30,6 +30,7 @@ pub mod pattern;
 pub mod process;
 mod qemu;
 mod spec;
+pub mod surgery;
 mod wait;
 
 pub use console::{Console, Line, Listener};

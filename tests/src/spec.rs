@@ -137,12 +137,6 @@ impl Spec {
         self
     }
 
-    /// The same guest, waiting for the stream in a file.
-    #[must_use]
-    pub fn incoming_file(self, stream: &Path) -> Self {
-        self.incoming(&format!("exec:cat '{}'", stream.display()))
-    }
-
     /// The same guest, with `-S`.
     #[must_use]
     pub fn paused(mut self) -> Self {

@@ -64,7 +64,7 @@ static void read_sectors(uint64_t sector)
 	uintptr_t behind = 16u * size + 6 + 2u * size;
 	volatile struct used_ring *used =
 		(volatile struct used_ring *)(queue + ((behind + PAGE - 1) & -(uintptr_t)PAGE));
-	uint64_t deadline = pit_ticks + 60 * options.hz;
+	uint64_t deadline = pit_ticks + 20 * options.hz;
 
 	header.type = 0;
 	header.sector = sector;

@@ -49,6 +49,7 @@ void memory_init(uint32_t multiboot_info);
 void memory_fill(int cpu);
 void memory_check(int cpu, uint64_t pass);
 uint64_t mix(uint64_t x);
+extern uint64_t tsc_per_tick;				/* of the PIT */
 
 /* registers.c */
 void registers_init(int cpu);

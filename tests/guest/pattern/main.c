@@ -84,6 +84,19 @@ _Noreturn static void work(int cpu)
 	}
 }
 
+static void measure_clock(void)
+{
+	uint64_t tick = pit_ticks, began;
+
+	while (pit_ticks == tick)
+		pause();
+	tick = pit_ticks;
+	began = tsc();
+	while (pit_ticks < tick + 8)
+		pause();
+	tsc_per_tick = (tsc() - began) / (pit_ticks - tick);
+}
+
 void second_main(uint32_t cpu)
 {
 	if (cpu >= options.cpus)
@@ -99,6 +112,7 @@ void main(uint32_t multiboot_info)
 
 	read_options((const char *)(uintptr_t)info[4]);
 	interrupts_init();
+	measure_clock();
 	memory_init(multiboot_info);
 	disk_init();
 	if (options.cpus > 1)
