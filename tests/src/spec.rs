@@ -107,10 +107,6 @@ impl Spec {
     #[must_use]
     pub fn accel(mut self, accel: Accel) -> Self {
         self.accel = accel;
-        if let (Accel::Kvm, Program::Pattern(pattern)) = (accel, &mut self.program) {
-            // Where KVM itself runs in a virtual machine it may emulate every single instruction.
-            pattern.checked_mib = 1;
-        }
         self
     }
 

@@ -197,13 +197,19 @@ static void check_interrupts(void)
 	}
 }
 
+static void idle(void *unused)
+{
+	(void)unused;
+	__asm__ volatile("sti; hlt; cli");
+}
+
 /* Waits for the timer so that `done` pages of this processor take as long as they should. */
 static void throttle(int cpu, uint64_t done, uint64_t since)
 {
 	uint64_t per_second = options.rate * (1048576 / PAGE) / options.cpus;
 
 	while (options.rate && !halted && (apic_ticks[cpu] - since) * per_second < done * APIC_HZ)
-		__asm__ volatile("hlt");
+		kernel_call(idle, NULL);
 }
 
 static uint64_t first_of(int cpu)
