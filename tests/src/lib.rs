@@ -7,6 +7,7 @@
 //! | [`Guest`] | a running guest: its monitor, what it says, its end |
 //! | [`Console`] | lines that a guest says, each with the time at which it came |
 //! | [`Pattern`] | the guest that checks every word of its memory, its registers, timers and disk |
+//! | [`Linux`] | the guest with a real kernel, a file system in memory, and work to do |
 //! | [`Process`] | a process that ends when we do, however we end |
 //!
 //! A story needs no more than this:
@@ -23,9 +24,11 @@
 
 pub mod cache;
 mod console;
+mod cpio;
 pub mod debian;
 mod guest;
 mod hugepages;
+pub mod linux;
 pub mod pattern;
 pub mod process;
 mod qemu;
@@ -36,6 +39,7 @@ mod wait;
 pub use console::{Console, Line, Listener};
 pub use guest::{Guest, PATIENCE, leftovers};
 pub use hugepages::Hugepages;
+pub use linux::Linux;
 pub use pattern::{Pattern, Report};
 pub use process::Process;
 pub use qemu::{Qemu, Release};
