@@ -1,4 +1,4 @@
-//! Builds the pattern guest with the machine's C compiler.
+//! Builds the guests' own programs with the machine's C compiler.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,6 +29,27 @@ const GUEST_FLAGS: &[&str] = &[
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names the folder"));
+    pattern_guest(&out);
+    linux_worker(&out);
+}
+
+fn linux_worker(out: &Path) {
+    println!("cargo::rerun-if-changed=guest/linux");
+    let mut cc = Command::new("cc");
+    cc.args([
+        "-std=gnu11",
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-static",
+        "-s",
+    ]);
+    cc.arg("guest/linux/worker.c").arg("-o");
+    run(cc.arg(out.join("worker")));
+}
+
+fn pattern_guest(out: &Path) {
     let source = Path::new("guest/pattern");
     println!("cargo::rerun-if-changed={}", source.display());
     let long = out.join("pattern64.elf");

@@ -9,6 +9,7 @@
 //! | [`Pattern`] | the guest that checks every word of its memory, its registers, timers and disk |
 //! | [`Vmferry`] | the program under test |
 //! | [`Disk`] | a disk that fills up, or hangs |
+//! | [`Linux`] | the guest with a real kernel, a file system in memory, and work to do |
 //! | [`Process`] | a process that ends when we do, however we end |
 //!
 //! A story needs no more than this:
@@ -25,10 +26,12 @@
 
 pub mod cache;
 mod console;
+mod cpio;
 pub mod debian;
 mod disk;
 mod guest;
 mod hugepages;
+pub mod linux;
 pub mod pattern;
 pub mod process;
 mod qemu;
@@ -41,6 +44,7 @@ pub use console::{Console, Line, Listener};
 pub use disk::Disk;
 pub use guest::{Guest, PATIENCE, leftovers};
 pub use hugepages::Hugepages;
+pub use linux::Linux;
 pub use pattern::{Pattern, Report};
 pub use process::Process;
 pub use qemu::{Qemu, Release};

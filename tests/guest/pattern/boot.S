@@ -8,6 +8,8 @@
 #define CODE32 0x08
 #define DATA   0x10
 #define CODE64 0x18
+#define USER_CODE 0x23
+#define USER_DATA 0x2b
 #define TRAMPOLINE 0x8000
 
 	.section .multiboot, "a"
@@ -26,11 +28,11 @@ start:
 	movl %ebx, %edi		/* what the loader tells us; kept for main() */
 
 	/* Identity map of 64 GiB in pages of 2 MiB. */
-	movl $pdpt + 3, pml4
+	movl $pdpt + 7, pml4	/* all for user mode, too */
 	xorl %ecx, %ecx
 1:	movl %ecx, %eax
 	shll $12, %eax
-	addl $directories + 3, %eax
+	addl $directories + 7, %eax
 	movl %eax, pdpt(, %ecx, 8)
 	incl %ecx
 	cmpl $64, %ecx
@@ -38,7 +40,7 @@ start:
 	xorl %ecx, %ecx
 2:	movl %ecx, %eax
 	shll $21, %eax
-	orl $0x83, %eax
+	orl $0x87, %eax
 	movl %eax, directories(, %ecx, 8)
 	movl %ecx, %eax
 	shrl $11, %eax
@@ -120,12 +122,61 @@ second64:
 	movl %eax, %gs
 	movl $1, %edi
 	lock xaddl %edi, cpus_awake	/* edi: which processor we are */
-	leal 1(%edi), %eax
+	leal 1(%rdi), %eax
 	shll $14, %eax
 	leaq stacks(%rax), %rsp
 	call second_main
 4:	hlt
 	jmp 4b
+
+/*
+ * void enter_user(int cpu, void *stack, void (*function)(int), unsigned task)
+ *
+ * Calls `function` in user mode, and never returns.
+ */
+	.globl enter_user
+enter_user:
+	ltr %cx
+	movl $USER_DATA, %eax
+	movl %eax, %ds
+	movl %eax, %es
+	movl %eax, %fs
+	movl %eax, %gs
+	pushq %rdi
+	pushq %rsi
+	pushq %rdx
+	call registers_init	/* after the segments: their bases are part of it */
+	popq %rdx
+	popq %rsi
+	popq %rdi
+	subq $8, %rsi		/* as behind a call */
+	pushq $USER_DATA
+	pushq %rsi
+	pushq $0x202
+	pushq $USER_CODE
+	pushq %rdx
+	iretq
+
+/*
+ * void kernel_call(void (*function)(void *), void *argument)
+ *
+ * interrupt.c takes the arguments off the stack. The way in is an invalid instruction, because a
+ * hypervisor without hardware support may know no other that every kernel has to expect.
+ */
+	.globl kernel_call, kernel_call_entry
+kernel_call:
+	movl %cs, %eax
+	testl $3, %eax
+	jz 5f
+	pushq %rsi
+	pushq %rdi
+kernel_call_entry:
+	ud2
+	addq $16, %rsp
+	ret
+5:	movq %rdi, %rax
+	movq %rsi, %rdi
+	jmp *%rax
 
 /* Interrupt entries, 16 bytes each: vectors 0 to 63, then 255. Some exceptions push a code. */
 	.globl entries
@@ -211,8 +262,8 @@ register_spin:
 	movabsq $pattern_c, %r13
 	movabsq $pattern_d, %r14
 	movabsq $pattern_e, %r15
-5:	decq (%rsp)
-	jnz 5b
+6:	decq (%rsp)
+	jnz 6b
 	pushq %rax
 	movq 16(%rsp), %rax
 	movq %rbx, 520(%rax)
@@ -248,6 +299,11 @@ gdt:
 	.quad 0x00cf9b000000ffff	/* 32-bit code */
 	.quad 0x00cf93000000ffff	/* data */
 	.quad 0x00af9b000000ffff	/* 64-bit code */
+	.quad 0x00affb000000ffff	/* 64-bit code of user mode */
+	.quad 0x00cff3000000ffff	/* data of user mode */
+	.globl gdt_tasks
+gdt_tasks:
+	.skip 8 * 16			/* a task state segment for each processor */
 gdt_end:
 gdtr:
 	.word gdt_end - gdt - 1
@@ -264,7 +320,7 @@ pdpt:	.skip 4096
 directories:
 	.skip 64 * 4096
 	.globl stacks
-stacks:				/* 16 KiB each; the first one is unused */
+stacks:				/* 16 KiB each */
 	.skip 8 * 16384
 boot_stack:
 	.skip 16384

@@ -65,37 +65,36 @@ static void send(const struct line *line)
 	__asm__ volatile("rep outsb" : "+S"(from), "+c"(count) : "d"(PORT) : "memory");
 }
 
-static uint64_t begin(void)
+/* With interrupts off, so that a heartbeat never waits for the line that it interrupts. */
+static void begin(void)
 {
-	uint64_t flags;
-
-	/* With interrupts off, so that a heartbeat does not wait for the line that it interrupts. */
-	__asm__ volatile("pushfq; popq %0; cli" : "=r"(flags) :: "memory");
 	while (__atomic_test_and_set(&talking, __ATOMIC_ACQUIRE))
 		pause();
-	return flags;
 }
 
-static void end(uint64_t flags)
+static void end(void)
 {
 	__atomic_clear(&talking, __ATOMIC_RELEASE);
-	__asm__ volatile("pushq %0; popfq" :: "r"(flags) : "memory", "cc");
+}
+
+static void send_line(void *line)
+{
+	begin();
+	if (!halted)
+		send(line);
+	end();
 }
 
 void say(const char *format, ...)
 {
 	struct line line = { .len = 0 };
 	va_list args;
-	uint64_t flags;
 
 	va_start(args, format);
 	write_format(&line, format, args);
 	va_end(args);
 	put(&line, '\n');
-	flags = begin();
-	if (!halted)
-		send(&line);
-	end(flags);
+	kernel_call(send_line, &line);
 }
 
 void beat(uint64_t ticks)
@@ -107,16 +106,33 @@ void beat(uint64_t ticks)
 	put_number(&line, ticks, 10);
 	put(&line, '\n');
 	send(&line);
-	__atomic_clear(&talking, __ATOMIC_RELEASE);
+	end();
 }
 
-_Noreturn void halt(void)
+static void halt_here(void *unused)
 {
+	(void)unused;
 	for (;;)
 		__asm__ volatile("cli; hlt");
 }
 
+_Noreturn void halt(void)
+{
+	kernel_call(halt_here, NULL);
+	__builtin_unreachable();
+}
+
 /* Only the first one who finds something speaks. */
+static void send_last_line(void *line)
+{
+	begin();
+	if (!halted)
+		send(line);
+	halted = 1;
+	end();
+	halt_here(NULL);
+}
+
 _Noreturn void bad(const char *format, ...)
 {
 	struct line line = { .text = "BAD ", .len = 4 };
@@ -126,10 +142,6 @@ _Noreturn void bad(const char *format, ...)
 	write_format(&line, format, args);
 	va_end(args);
 	put(&line, '\n');
-	begin();
-	if (!halted)
-		send(&line);
-	halted = 1;
-	__atomic_clear(&talking, __ATOMIC_RELEASE);
-	halt();
+	kernel_call(send_last_line, &line);
+	__builtin_unreachable();
 }

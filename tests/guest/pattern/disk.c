@@ -57,6 +57,12 @@ void disk_init(void)
 	outb(port + 18, 7);		/* ready */
 }
 
+static void notify(void *unused)
+{
+	(void)unused;
+	outw(port + 16, 0);
+}
+
 static void read_sectors(uint64_t sector)
 {
 	struct descriptor *descriptors = (struct descriptor *)queue;
@@ -77,7 +83,7 @@ static void read_sectors(uint64_t sector)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	available[1] = ++sent;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	outw(port + 16, 0);
+	kernel_call(notify, NULL);
 	while (used->index != sent) {
 		if (halted)
 			halt();

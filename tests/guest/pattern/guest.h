@@ -30,6 +30,12 @@ static inline uint32_t inl(uint16_t port) { uint32_t v; __asm__ volatile("inl %1
 static inline void pause(void) { __asm__ volatile("pause" ::: "memory"); }
 static inline uint64_t tsc(void) { uint32_t a, d; __asm__ volatile("rdtsc" : "=a"(a), "=d"(d)); return (uint64_t)d << 32 | a; }
 
+/*
+ * Runs a function in kernel mode, with interrupts off. All that takes long is done in user mode: that
+ * is more of a processor's state, and some hypervisors emulate all other code.
+ */
+void kernel_call(void (*function)(void *), void *argument);
+
 /* console.c */
 void say(const char *format, ...);			/* a line; knows %s, %u and %x (both uint64_t) */
 void beat(uint64_t ticks);				/* from an interrupt: a heartbeat, if nobody is talking */
@@ -41,6 +47,7 @@ extern volatile int halted;
 void interrupts_init(void);				/* the first processor */
 void interrupts_init_this_cpu(int cpu);
 void wake_others(void);
+_Noreturn void run_in_user_mode(int cpu, void (*function)(int));
 extern volatile uint64_t pit_ticks;
 extern volatile uint64_t apic_ticks[MAX_CPUS];
 
@@ -49,10 +56,12 @@ void memory_init(uint32_t multiboot_info);
 void memory_fill(int cpu);
 void memory_check(int cpu, uint64_t pass);
 uint64_t mix(uint64_t x);
+extern uint64_t tsc_per_tick;				/* of the PIT */
 
 /* registers.c */
 void registers_init(int cpu);
-void registers_check(int cpu);
+void registers_check(int cpu);				/* those of user mode */
+void registers_check_system(void *cpu);			/* those of the kernel; for kernel_call() */
 
 /* disk.c */
 void disk_init(void);

@@ -10,6 +10,7 @@
 #define APIC_HZ 100u
 #define PIT_VECTOR 0x20
 #define TIMER_VECTOR 0x30
+#define INVALID_INSTRUCTION 6
 #define SPURIOUS_VECTOR 255
 
 struct gate {
@@ -17,15 +18,33 @@ struct gate {
 	uint32_t high, zero;
 } __attribute__((packed));
 
+struct task {
+	uint32_t reserved;
+	uint64_t stack;
+	uint8_t rest[92];
+} __attribute__((packed));
+
+/* What kernel_call() has left on the stack of user mode. */
+struct call {
+	void (*function)(void *);
+	void *argument;
+};
+
 struct frame {
 	uint64_t vector, code, rip, cs, flags, rsp, ss;
 };
 
-extern const char entries[], trampoline[], trampoline_end[];
+extern const char entries[], trampoline[], trampoline_end[], kernel_call_entry[];
+extern char stacks[][16384];
+extern uint64_t gdt_tasks[][2];
+
+_Noreturn void enter_user(int cpu, void *stack, void (*function)(int), unsigned task);
 
 volatile uint64_t pit_ticks;
 volatile uint64_t apic_ticks[MAX_CPUS];
 static struct gate gates[256] __attribute__((aligned(16)));
+static struct task tasks[MAX_CPUS];
+static uint8_t kernel_stacks[MAX_CPUS][8192] __attribute__((aligned(16)));
 
 static volatile uint32_t *apic(uint32_t reg)
 {
@@ -40,7 +59,6 @@ static void gate(int vector, const char *entry)
 				       (uint32_t)(address >> 32), 0 };
 }
 
-/* Each entry has 16 bytes. */
 static void load_gates(void)
 {
 	struct { uint16_t limit; uint64_t base; } __attribute__((packed)) where =
@@ -87,12 +105,24 @@ void interrupts_init_this_cpu(int cpu)
 
 void interrupts_init(void)
 {
-	for (int vector = 0; vector < 64; vector++)
+	for (int vector = 0; vector < 64; vector++)	/* each entry has 16 bytes */
 		gate(vector, entries + 16 * vector);
 	gate(SPURIOUS_VECTOR, entries + 16 * 64);
 	pic_init();
 	pit_init();
 	interrupts_init_this_cpu(0);
+}
+
+void run_in_user_mode(int cpu, void (*function)(int))
+{
+	uintptr_t task = (uintptr_t)&tasks[cpu];
+
+	tasks[cpu].stack = (uintptr_t)kernel_stacks[cpu + 1];
+	tasks[cpu].rest[sizeof tasks->rest - 2] = sizeof(struct task);	/* no map of ports */
+	gdt_tasks[cpu][0] = (sizeof(struct task) - 1) | (task & 0xffffff) << 16 | 0x89ull << 40 |
+			    (task >> 24 & 0xff) << 56;
+	gdt_tasks[cpu][1] = task >> 32;
+	enter_user(cpu, stacks[cpu + 1], function, 0x30 + 16 * (unsigned)cpu);
 }
 
 /* To all but ourselves: INIT, then twice the page to start at. */
@@ -148,9 +178,10 @@ static int this_cpu(void)
 	return *apic(0x20) >> 24 & (MAX_CPUS - 1);
 }
 
-void interrupt(const struct frame *frame)
+void interrupt(struct frame *frame)
 {
 	static uint64_t last[MAX_CPUS], since[MAX_CPUS];
+	const struct call *call;
 	int cpu;
 
 	switch (frame->vector) {
@@ -170,6 +201,13 @@ void interrupt(const struct frame *frame)
 		apic_ticks[cpu]++;
 		if (cpu == 0)
 			watch_pace();
+		break;
+	case INVALID_INSTRUCTION:
+		if (frame->rip != (uintptr_t)kernel_call_entry)
+			bad("invalid instruction at %x", frame->rip);
+		frame->rip += 2;
+		call = (const struct call *)frame->rsp;
+		call->function(call->argument);
 		break;
 	case PIT_VECTOR + 7:
 	case PIT_VECTOR + 15:

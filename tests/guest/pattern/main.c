@@ -66,16 +66,15 @@ static void meet(void)
 	}
 }
 
-_Noreturn static void work(int cpu)
+static void work(int cpu)
 {
-	registers_init(cpu);
 	memory_fill(cpu);
 	meet();
 	if (cpu == 0)
 		say("FILLED");
 	for (uint64_t pass = 1;; pass++) {
 		memory_check(cpu, pass);
-		registers_check(cpu);
+		kernel_call(registers_check_system, (void *)(uintptr_t)cpu);
 		if (cpu == 0)
 			disk_check(pass);
 		meet();
@@ -84,12 +83,25 @@ _Noreturn static void work(int cpu)
 	}
 }
 
+static void measure_clock(void)
+{
+	uint64_t tick = pit_ticks, began;
+
+	while (pit_ticks == tick)
+		pause();
+	tick = pit_ticks;
+	began = tsc();
+	while (pit_ticks < tick + 8)
+		pause();
+	tsc_per_tick = (tsc() - began) / (pit_ticks - tick);
+}
+
 void second_main(uint32_t cpu)
 {
 	if (cpu >= options.cpus)
 		halt();
 	interrupts_init_this_cpu((int)cpu);
-	work((int)cpu);
+	run_in_user_mode((int)cpu, work);
 }
 
 void main(uint32_t multiboot_info)
@@ -99,6 +111,7 @@ void main(uint32_t multiboot_info)
 
 	read_options((const char *)(uintptr_t)info[4]);
 	interrupts_init();
+	measure_clock();
 	memory_init(multiboot_info);
 	disk_init();
 	if (options.cpus > 1)
@@ -109,5 +122,5 @@ void main(uint32_t multiboot_info)
 			bad("only %u processors woke up", (uint64_t)cpus_awake);
 	say("READY cpus %u zero %u text %u rewrite %u disk %u", options.cpus, options.zero, options.text,
 	    options.rewrite, options.disk);
-	work(0);
+	run_in_user_mode(0, work);
 }

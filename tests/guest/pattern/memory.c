@@ -30,6 +30,7 @@ static int range_count;
 static uint64_t page_count;
 static uint64_t constant_sum;
 static uint64_t last_tsc[MAX_CPUS];
+uint64_t tsc_per_tick;
 
 uint64_t mix(uint64_t x)
 {
@@ -178,13 +179,37 @@ static void check_clock(int cpu)
 	last_tsc[cpu] = now;
 }
 
+/*
+ * Whether any interrupt comes at all. The time stamp counter may jump while a guest is stopped, so
+ * five seconds of it count only if we have looked often meanwhile.
+ */
+static void check_interrupts(void)
+{
+	static uint64_t ticks_then, tsc_then, looks;
+	uint64_t now = tsc();
+
+	if (pit_ticks != ticks_then) {
+		ticks_then = pit_ticks;
+		tsc_then = now;
+		looks = 0;
+	} else if (++looks > 200 && now - tsc_then > 5 * options.hz * tsc_per_tick) {
+		bad("timer: no interrupt after %u", ticks_then);
+	}
+}
+
+static void idle(void *unused)
+{
+	(void)unused;
+	__asm__ volatile("sti; hlt; cli");
+}
+
 /* Waits for the timer so that `done` pages of this processor take as long as they should. */
 static void throttle(int cpu, uint64_t done, uint64_t since)
 {
 	uint64_t per_second = options.rate * (1048576 / PAGE) / options.cpus;
 
 	while (options.rate && !halted && (apic_ticks[cpu] - since) * per_second < done * APIC_HZ)
-		__asm__ volatile("hlt");
+		kernel_call(idle, NULL);
 }
 
 static uint64_t first_of(int cpu)
@@ -206,6 +231,8 @@ void memory_check(int cpu, uint64_t pass)
 		check_page(address_of(index), pass, cpu);
 		if (++done % SLICE == 0) {
 			check_clock(cpu);
+			if (cpu == 0)
+				check_interrupts();
 			registers_check(cpu);
 			throttle(cpu, done, began);
 			if (halted)

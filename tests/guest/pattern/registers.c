@@ -112,6 +112,12 @@ void registers_check(int cpu)
 	for (unsigned i = 0; i < 16; i++)
 		for (unsigned b = 0; b < 16; b++)
 			expect(cpu, "xmm", i, want->xmm[i][b], got->fx.xmm[i][b]);
+}
+
+void registers_check_system(void *which)
+{
+	int cpu = (int)(uintptr_t)which;
+
 	for (unsigned i = 0; i < MSRS; i++)
 		expect(cpu, "msr", msrs[i], msr_pattern(cpu, i), rdmsr(msrs[i]));
 	expect(cpu, "debug", 0, pattern(cpu, 20) >> 20, READ_REGISTER("db0"));

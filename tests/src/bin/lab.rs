@@ -1,12 +1,17 @@
 //! Fetches and builds everything that the tests need: `./x lab`.
 
 use anyhow::Result;
-use vmferry_tests::{Qemu, Release};
+use vmferry_tests::{Qemu, Release, linux, pattern};
 
 fn main() -> Result<()> {
     for release in Release::ALL {
         let qemu = Qemu::get(release)?;
         println!("QEMU {release}: {}", qemu.system().display());
     }
+    println!("the pattern guest: {}", pattern::kernel()?.display());
+    println!("its disk: {}", pattern::disk()?.display());
+    let files = linux::files()?;
+    println!("the Linux guest: {}", files.kernel.display());
+    println!("its file system: {}", files.initramfs.display());
     Ok(())
 }
