@@ -1,6 +1,8 @@
 //! A store in which any byte has changed, or any file is short or gone: an error, or the right pages;
 //! never a wrong one.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! What was saved is what is read, whatever came in whatever order.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,7 @@
 //! Several saves, readers and deleters of one store at the same time.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use std::fs;

@@ -125,15 +125,16 @@ impl Backend for DirBackend {
                 "a new lease was locked by somebody else",
             ));
         };
-        let directory = root.path.join(TEMPORARY).join(name);
-        root.make_dir(&directory)?;
+        // From here on dropping it removes what there is of it.
+        let shared = Arc::new(SessionDir {
+            root: Arc::clone(root),
+            directory: root.path.join(TEMPORARY).join(name),
+            lease: root.path.join(lease),
+            _held: held,
+        });
+        root.make_dir(&shared.directory)?;
         Ok(Arc::new(DirSession {
-            shared: Arc::new(SessionDir {
-                root: Arc::clone(root),
-                directory,
-                lease: root.path.join(lease),
-                _held: held,
-            }),
+            shared,
             next: AtomicU32::new(0),
         }))
     }
@@ -189,6 +190,7 @@ impl Backend for DirBackend {
         };
         Ok(Box::new(DirRemoval {
             root: Arc::clone(&self.root),
+            removals: Removals::Unsure,
             _lock: lock,
         }))
     }
@@ -297,7 +299,16 @@ impl Upload for DirUpload {
 
 struct DirRemoval {
     root: Arc<Root>,
+    removals: Removals,
     _lock: Box<dyn OpenFile>,
+}
+
+/// Whether the manifests that are gone will still be gone after a power failure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Removals {
+    /// Somebody may have died between removing a manifest and syncing its directory.
+    Unsure,
+    Durable,
 }
 
 impl Removal for DirRemoval {
@@ -319,6 +330,14 @@ impl Removal for DirRemoval {
     }
 
     fn remove_object(&mut self, name: ObjectName) -> Result<(), StoreError> {
+        if self.removals == Removals::Unsure {
+            let checkpoints = self.root.path.join(CHECKPOINTS);
+            let names = self.root.read_dir(&checkpoints)?;
+            for vm in names.iter().filter(|name| name.parse::<VmName>().is_ok()) {
+                self.root.sync_dir(&checkpoints.join(vm))?;
+            }
+            self.removals = Removals::Durable;
+        }
         self.root.remove_if_there(&self.root.object(name))
     }
 

@@ -7,6 +7,8 @@
 
 mod dir;
 mod files;
+#[cfg(test)]
+pub(crate) mod sim;
 
 pub use dir::DirBackend;
 

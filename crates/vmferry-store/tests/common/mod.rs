@@ -1,6 +1,7 @@
 //! A machine made up for tests, and what must be found again in a checkpoint of it.
 
 #![allow(
+    clippy::unwrap_used,
     dead_code,
     unreachable_pub,
     reason = "each test program uses a part of this"
@@ -54,9 +55,11 @@ pub struct Device {
     pub element: Vec<u8>,
 }
 
+type Made = HashMap<(Content, usize), Rc<[u8]>>;
+
 thread_local! {
     /// Made once: tests look at the same few pages thousands of times.
-    static MADE: RefCell<HashMap<(Content, usize), Rc<[u8]>>> = RefCell::default();
+    static MADE: RefCell<Made> = RefCell::default();
 }
 
 impl Content {
