@@ -7,6 +7,34 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::stream::StreamError;
+
+/// Why reading a migration stream ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bytes are wrong: the peer's fault, or that of whoever stored them.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The channel failed.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The channel was closed on our side, because something else had failed.
+    #[error("the channel is closed")]
+    Closed,
+}
+
+impl Error {
+    /// Names the section that was being read, where the bytes are wrong.
+    #[must_use]
+    pub fn in_section(self, idstr: &str) -> Self {
+        match self {
+            Self::Format(error) => Self::Format(error.in_section(idstr)),
+            other => other,
+        }
+    }
+}
+
 /// A stream that is not what QEMU would have sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormatError {
@@ -26,7 +54,7 @@ pub enum FormatErrorKind {
     Truncated {
         /// What was being read.
         what: &'static str,
-        /// How many bytes it takes.
+        /// How many bytes it takes at least.
         wanted: u64,
         /// How many were there.
         got: u64,
@@ -90,6 +118,16 @@ impl FormatError {
         )
     }
 
+    /// The stream ends after `got` bytes of `what`, which takes `wanted` bytes or more.
+    pub fn truncated(at: u64, what: &'static str, wanted: u64, got: u64) -> Self {
+        Self::new(at, FormatErrorKind::Truncated { what, wanted, got })
+    }
+
+    /// `what` is legal, but this library does not read it.
+    pub fn unsupported(at: u64, what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(at, FormatErrorKind::Unsupported { what: what.into() })
+    }
+
     /// `len` of `what` is above `limit`.
     pub fn too_long(at: u64, what: &'static str, len: u64, limit: u64) -> Self {
         Self::new(at, FormatErrorKind::TooLong { what, len, limit })
@@ -108,7 +146,7 @@ impl fmt::Display for FormatError {
         match &self.kind {
             FormatErrorKind::Truncated { what, wanted, got } => write!(
                 f,
-                "the stream ends inside {what}: {wanted} bytes expected, {got} there"
+                "the stream ends inside {what}: at least {wanted} bytes expected, {got} there"
             )?,
             FormatErrorKind::Unexpected {
                 what,

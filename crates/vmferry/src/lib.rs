@@ -15,8 +15,11 @@
 pub mod channel;
 pub mod error;
 pub mod load;
+pub mod postcopy;
 pub mod ram;
+pub mod save;
 pub mod stream;
 pub mod wire;
 
+mod glue;
 mod sys;

@@ -109,7 +109,6 @@ impl DeviceState {
                         Some(uuid.map_err(|error| bad("a UUID", error.to_string()))?)
                     }
                 },
-                element: data[range(record.element)?].to_vec(),
             }),
         };
         let mut sections = Vec::with_capacity(index.sections.len());

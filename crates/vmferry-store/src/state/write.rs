@@ -32,7 +32,9 @@ impl StateWriter {
 
     /// Records the configuration element.
     pub(crate) fn configuration(&mut self, from: &Configuration) -> Result<(), StoreError> {
-        let element = self.append(&from.element)?;
+        let mut element = Vec::new();
+        from.encode(&mut element);
+        let element = self.append(&element)?;
         self.index.configuration = Some(ConfigurationRecord {
             machine: from.machine.clone(),
             target_page_bits: from.target_page_bits,

@@ -44,6 +44,11 @@ impl PageSize {
         self.0 as usize
     }
 
+    /// The bits of an offset that lie within a page.
+    pub const fn mask(self) -> u64 {
+        self.0 as u64 - 1
+    }
+
     /// log2 of the size: QEMU's "target page bits".
     #[doc(alias = "TARGET_PAGE_BITS")]
     pub const fn bits(self) -> u32 {

@@ -1,1 +1,36 @@
 //! The named bounds that every length in a stream meets before memory is reserved for it.
+//!
+//! Each is well above anything that a real QEMU sends, and well below what would hurt us.
+
+/// The most bytes that a decoder asks a [`Source`](super::Source) for at once: a reader's window
+/// is at least this large.
+pub const TAKE: usize = 1 << 16;
+
+/// Length of a machine type's name, in bytes (`pc-i440fx-10.0` has 14).
+pub const MACHINE: u32 = 255;
+
+/// Capabilities listed in the configuration (QEMU 10.0 knows 22, and lists at most two).
+pub const CAPABILITIES: u32 = 256;
+
+/// RAM blocks in one list (a machine with 256 DIMMs and as many PCI devices has some 800).
+pub const RAM_BLOCKS: usize = 4096;
+
+/// Bytes of one RAM block: 2^52, what x86 can address.
+pub const RAM_BLOCK_LENGTH: u64 = 1 << 52;
+
+/// Bytes of all device sections together, as they stand behind the RAM. A large machine has a few
+/// MiB; graphics and VFIO devices carry more.
+pub const DEVICE_STATE: usize = 64 << 20;
+
+/// Bytes of one device section that stands before the RAM (virtio-mem: one bit for each of its
+/// blocks of memory).
+pub const EARLY_SECTION: usize = TAKE;
+
+/// Bytes of the JSON description of the device sections (a machine with 70 devices: 300 KiB).
+pub const VMDESC: usize = 16 << 20;
+
+/// Sections of one stream: START and FULL elements.
+pub const SECTIONS: usize = 1 << 16;
+
+/// Payload of a return-path message, as QEMU's own source bounds it.
+pub const RETURN_PATH: u16 = 512;

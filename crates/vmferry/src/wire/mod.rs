@@ -2,6 +2,40 @@
 //!
 //! Everything is big-endian. A decoder reads from a [`Source`] and can neither look at bytes that
 //! it did not ask for nor reserve memory for a length that came from outside: every such length
-//! meets a limit of [`limits`] first. An encoder appends to a [`Sink`].
+//! meets one of the [`limits`] first. An encoder appends to a [`Sink`].
+//!
+//! ```text
+//! header  [configuration]  element*  00  [06 vmdesc]
+//! element = 01 START  | 02 PART | 03 END   of an iterable section (ram, …)   + footer
+//!         | 04 FULL   one device, whole                                      + footer
+//!         | 08 COMMAND
+//! ```
+//!
+//! | module | codes |
+//! |---|---|
+//! | [`header`] | the eight bytes that every stream begins with |
+//! | [`configuration`] | machine type and what both sides must share |
+//! | [`section`] | element types, section headers and footers |
+//! | [`command`] | commands from source to destination |
+//! | [`return_path`] | messages from destination to source |
+//! | [`ram`] | the records inside a `ram` section |
+//! | [`globalstate`] | the run state that travels with the devices |
+//! | [`vmdesc`] | the trailing JSON: finding it, and the sizes it gives |
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+pub mod command;
+pub mod configuration;
+pub mod globalstate;
+pub mod header;
 pub mod limits;
+pub mod ram;
+pub mod return_path;
+pub mod section;
+mod source;
+pub mod vmdesc;
+
+pub use source::{Sink, SliceSource, Source};

@@ -1,0 +1,11 @@
+//! What can be learned of a running machine: from its monitor, and from its process.
+
+mod block;
+mod command_line;
+mod facts;
+mod process;
+
+pub use block::{block_devices, is_writable};
+pub use command_line::{Recorded, shell_words};
+pub use facts::{host_page_sizes, learn, machine_type, run_state};
+pub use process::{Process, qemu_above};

@@ -1,0 +1,69 @@
+//! What can go wrong between us and a monitor.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A result of talking to a monitor.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong between us and a monitor.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nobody listens at the socket.
+    #[error("cannot connect to the QMP socket {}", path.display())]
+    Connect {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Somebody listens, but does not greet: the monitor has another client, or it is no monitor.
+    #[error(
+        "the QMP socket gave no greeting within {waited:?}: a monitor serves one client at a time, \
+         and this one seems to have another (a management program, or another vmferry)"
+    )]
+    NoGreeting {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// Reading or writing failed.
+    #[error("the connection to the monitor broke")]
+    Io(#[from] io::Error),
+    /// QEMU has gone, or has closed the connection.
+    #[error("QEMU closed the monitor connection")]
+    Closed,
+    /// QEMU refused a command; the text is its own.
+    #[error("QEMU refused '{command}': {description}")]
+    Refused {
+        /// The command.
+        command: String,
+        /// QEMU's error class: `GenericError`, `CommandNotFound`, …
+        class: String,
+        /// QEMU's words.
+        description: String,
+    },
+    /// No answer came in time. While QEMU loads the devices of an incoming machine, its monitor is
+    /// dead.
+    #[error("no answer to '{command}' within {waited:?}")]
+    Timeout {
+        /// The command, or the event that was waited for.
+        command: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// What came is not what a monitor sends.
+    #[error("the monitor sent {what}")]
+    Protocol {
+        /// What came.
+        what: String,
+    },
+}
+
+impl Error {
+    /// Whether QEMU does not know the command.
+    pub fn is_unknown_command(&self) -> bool {
+        matches!(self, Self::Refused { class, .. } if class == "CommandNotFound")
+    }
+}

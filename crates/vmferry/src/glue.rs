@@ -1,0 +1,59 @@
+//! The byte stream as the codecs see it.
+
+use crate::channel::{ReadChannel, WriteChannel};
+use crate::error::{Error, FormatError};
+use crate::save::Outgoing;
+use crate::stream::{ErrorKind, Reader, StreamError, Writer};
+use crate::wire::{Sink, Source};
+
+impl<C: ReadChannel> Source for Reader<C> {
+    #[inline]
+    fn take(&mut self, n: usize, what: &'static str) -> Result<&[u8], Error> {
+        let at = self.position();
+        self.get_ref(n).map_err(|error| short(error, at, what))
+    }
+
+    #[inline]
+    fn peek(&mut self, n: usize) -> Result<&[u8], Error> {
+        Ok(self.peek_up_to(n)?)
+    }
+
+    #[inline]
+    fn position(&self) -> u64 {
+        self.position()
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Error> {
+        let at = self.position();
+        self.get_array().map_err(|error| short(error, at, what))
+    }
+}
+
+/// The end of the stream within something is what is wrong with the stream, not with its channel.
+#[cold]
+fn short(error: StreamError, at: u64, what: &'static str) -> Error {
+    match error.kind() {
+        ErrorKind::UnexpectedEof { wanted, got } => {
+            FormatError::truncated(at, what, wanted as u64, got as u64).into()
+        }
+        _ => error.into(),
+    }
+}
+
+impl<C: WriteChannel> Sink for Writer<'_, C> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.put_bytes(bytes);
+    }
+}
+
+impl<C: WriteChannel> Outgoing for Writer<'_, C> {
+    fn flush(&mut self) -> Result<(), Error> {
+        Ok(self.flush()?)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        Ok(self.check()?)
+    }
+}

@@ -1,0 +1,97 @@
+//! The thread that answers requests.
+
+use super::link::Side;
+use super::{Job, PostcopyError, Progress};
+use crate::ram::{BlockIndex, PageIndex, PageSource};
+use crate::save::Outgoing;
+use crate::wire::Source;
+use crate::wire::return_path::Message;
+
+impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
+    /// Answers requests until the destination says that it is done, or something fails.
+    pub(super) fn answer(&self, rx: &mut impl Source) -> Result<(), PostcopyError<P::Error>> {
+        let mut asked = None;
+        let mut group = super::fill::Group::default();
+        loop {
+            let message = Message::decode(rx).map_err(PostcopyError::ReturnPath);
+            // From here on the fill stands back, until the answer is out or the link is closed: it
+            // must not end the stream while a page is claimed and not sent.
+            let _announced = self.link.announce();
+            let done = message.and_then(|message| match message {
+                Message::ReqPages {
+                    block,
+                    start,
+                    length,
+                } => {
+                    Progress::add(&self.progress.requests, 1);
+                    let pages = self.requested(&mut asked, block, start, length)?;
+                    self.answer_one(pages, &mut group).map(|()| false)
+                }
+                Message::Shut(0) => Ok(true),
+                Message::Shut(status) => Err(PostcopyError::Failed(status)),
+                // Answers to what we do not send, and a notice that concerns no one here.
+                _ => Ok(false),
+            });
+            match done {
+                Ok(false) => {}
+                Ok(true) => return Ok(()),
+                Err(error) => {
+                    self.link.fail(Side::Demand, self.abort);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// The host page that a request is about.
+    fn requested(
+        &self,
+        asked: &mut Option<BlockIndex>,
+        block: Option<String>,
+        start: u64,
+        length: u32,
+    ) -> Result<(BlockIndex, PageIndex), PostcopyError<P::Error>> {
+        let refuse = |block: Option<String>, why| PostcopyError::Request {
+            block: block.unwrap_or_default(),
+            start,
+            length,
+            why,
+        };
+        if let Some(name) = block {
+            match self.source.blocks().find(&name) {
+                Some(index) => *asked = Some(index),
+                None => return Err(refuse(Some(name), "the machine has no such block")),
+            }
+        }
+        let Some(index) = *asked else {
+            return Err(refuse(None, "no block has been named before"));
+        };
+        let found = self.source.blocks().get(index);
+        let name = || found.map(|block| block.idstr.clone());
+        let host_page = self.claims.host_page_bytes(index);
+        if start % host_page != 0 || u64::from(length) != host_page {
+            return Err(refuse(name(), "not one host page of the block"));
+        }
+        if start >= found.map_or(0, |block| block.used_length) {
+            return Err(refuse(name(), "behind the end of the block"));
+        }
+        Ok((index, PageIndex(start >> self.source.page_size().bits())))
+    }
+
+    fn answer_one(
+        &self,
+        (block, page): (BlockIndex, PageIndex),
+        group: &mut super::fill::Group,
+    ) -> Result<(), PostcopyError<P::Error>> {
+        if !self.claims.take(block, page) {
+            // It is on its way.
+            return Ok(());
+        }
+        self.observer.requested(block, page);
+        let pages = self.claims.group(block, page);
+        Progress::add(&self.progress.on_demand, pages.end - pages.start);
+        self.send_group(block, pages, group, Side::Demand)?;
+        self.observer.answered();
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! A lazy source: the guest runs at once, and its memory follows as it is touched.
+//!
+//! [`serve`] plays the source of a postcopy migration to a QEMU that waits with `-incoming`. It
+//! sends the devices first, so that the guest starts after some tens of kilobytes, then the pages
+//! that the guest waits for as it asks for them, and all others behind them.
+//!
+//! ```text
+//! we ──► QEMU                                                      QEMU ──► we
+//! header, configuration
+//! OPEN_RETURN_PATH, POSTCOPY_ADVISE        QEMU empties its RAM
+//! START ram: block list; early devices
+//! RAM_DISCARD of nothing                   QEMU is ready to listen
+//! PACKAGED { LISTEN, devices, RUN }        the guest runs          ──► REQ_PAGES
+//! PART ram: the pages that were asked for                          ──► REQ_PAGES …
+//! PART ram: all others, behind them
+//! END ram, end of stream                                           ──► SHUT(0)
+//! ```
+//!
+//! # What keeps the guest whole
+//!
+//! * **Every block counts**: ADVISE empties the firmware's memory as well as the guest's.
+//! * **Faults come before the guest runs**: QEMU's main thread touches RAM while it loads devices,
+//!   and its monitor is dead meanwhile. So requests are served from a thread of their own, from the
+//!   moment the package goes out.
+//! * **A page is sent once**: placing a page twice stops the migration. A page is claimed, by
+//!   whichever of the two threads comes first, before it is read.
+//! * **The end of the stream means complete**: QEMU turns every page that is still missing into
+//!   zeros, and says `completed`. So the end is sent only after every page; whatever goes wrong
+//!   before that, the channel closes without it, and QEMU waits in `postcopy-paused`.
+//! * **A host page arrives as one**: its target pages go back to back.
+//! * **A discard comes first**: without one, QEMU 7.2 and 10.0 hang after LISTEN.
+
+mod claims;
+mod demand;
+mod fill;
+mod link;
+mod opening;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use crate::error::Error;
+use crate::ram::{BlockIndex, PageIndex, PageSource};
+use crate::save::{MachineState, Outgoing};
+use crate::wire::Source;
+
+use claims::Claims;
+use link::{Link, Side};
+
+/// The host pages behind the RAM blocks of the *destination*, which need not be those of the machine
+/// that was saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPages {
+    /// Size in bytes of the host's ordinary pages.
+    pub base: u64,
+    /// Size in bytes of the host pages behind each block, in the order of the blocks; blocks beyond
+    /// the end of the list are on ordinary pages.
+    pub blocks: Vec<u64>,
+}
+
+impl HostPages {
+    /// Every block on ordinary pages of `base` bytes.
+    pub fn ordinary(base: u64) -> Self {
+        Self {
+            base,
+            blocks: Vec::new(),
+        }
+    }
+
+    /// The size in bytes of the host pages behind a block.
+    pub fn of(&self, block: BlockIndex) -> u64 {
+        self.blocks.get(block.0).copied().unwrap_or(self.base)
+    }
+}
+
+/// What a lazy restore has done so far; readable while it goes on.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Pages to send in all.
+    pub total: AtomicU64,
+    /// Pages sent, asked for or not, zeros included.
+    pub sent: AtomicU64,
+    /// Pages sent because the guest waited for them.
+    pub on_demand: AtomicU64,
+    /// Requests that came; some are for pages that were on their way already.
+    pub requests: AtomicU64,
+}
+
+impl Progress {
+    fn add(counter: &AtomicU64, pages: u64) {
+        counter.fetch_add(pages, Ordering::Relaxed);
+    }
+}
+
+/// Watches a lazy restore. Every method is called from the thread that does the work, and holds it
+/// up for as long as it takes.
+pub trait Observer: Sync {
+    /// The devices are out: the guest runs as soon as QEMU has loaded them.
+    fn package_sent(&self) {}
+
+    /// The guest waits for this page, for the first time.
+    fn requested(&self, block: BlockIndex, page: PageIndex) {
+        let _ = (block, page);
+    }
+
+    /// The last request has been answered.
+    fn answered(&self) {}
+
+    /// Every page has been sent, and the end of the stream.
+    fn all_sent(&self) {}
+}
+
+/// An observer that looks away.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unobserved;
+
+impl Observer for Unobserved {}
+
+/// Why a lazy restore ended before the destination was complete.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostcopyError<P> {
+    /// The destination takes no more.
+    #[error("the stream could not be sent")]
+    Send(#[source] Error),
+    /// The return path broke, or brought something that a destination does not send.
+    #[error("the return path could not be read")]
+    ReturnPath(#[source] Error),
+    /// The destination asked for memory that the machine does not have.
+    #[error("the destination asked for {length} bytes at {start:#x} of RAM block '{block}': {why}")]
+    Request {
+        /// The RAM block that was named.
+        block: String,
+        /// The first byte that was asked for.
+        start: u64,
+        /// How many bytes were asked for.
+        length: u32,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The destination said that it failed.
+    #[error("the destination gave up (SHUT {0})")]
+    Failed(u32),
+    /// A page could not be had. The stream was left without its end, so the guest waits and nothing
+    /// is lost.
+    #[error("a page could not be read")]
+    Page(#[source] P),
+    /// The state is larger than one package can be.
+    #[error("the device state takes {len} bytes, a package holds at most {limit}")]
+    Package {
+        /// Bytes of the devices' state.
+        len: usize,
+        /// The most that a package takes.
+        limit: usize,
+    },
+}
+
+/// Plays the source of a postcopy migration, from the header to the destination's last word.
+///
+/// `tx` and `rx` are the two directions of one channel. `abort` must make blocked calls on both of
+/// them return (by shutting the channel down); it is called at most once, when one of the two
+/// threads has failed and the other may be waiting.
+///
+/// Returns when every page has been sent and the destination has said SHUT(0).
+///
+/// # Errors
+/// The first thing that went wrong on either thread. After the package was sent, the destination is
+/// then in `postcopy-paused` with a guest that is whole but waits; before that, it ends.
+pub fn serve<P, W, R>(
+    state: &MachineState,
+    source: &P,
+    host_pages: &HostPages,
+    (mut tx, mut rx): (W, R),
+    abort: &(dyn Fn() + Sync),
+    progress: &Progress,
+    observer: &dyn Observer,
+) -> Result<(), PostcopyError<P::Error>>
+where
+    P: PageSource,
+    W: Outgoing + Send,
+    R: Source + Send,
+{
+    let claims = Claims::new(source, host_pages);
+    progress.total.store(claims.pages(), Ordering::Relaxed);
+    let ram = opening::send(state, source, host_pages, &mut tx)?;
+    observer.package_sent();
+
+    let link = Link::new(tx, ram);
+    let job = Job {
+        source,
+        claims: &claims,
+        link: &link,
+        abort,
+        progress,
+        observer,
+    };
+    let (filled, answered) = thread::scope(|scope| {
+        let demand = scope.spawn(|| job.answer(&mut rx));
+        let filled = job.fill();
+        match demand.join() {
+            Ok(answered) => (filled, answered),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    });
+    // When one side fails, the other fails for its sake.
+    match (filled, answered) {
+        (Err(filled), Err(answered)) => Err(match link.failed_first(Side::Fill) {
+            true => filled,
+            false => answered,
+        }),
+        (filled, answered) => filled.and(answered),
+    }
+}
+
+/// What both threads share.
+struct Job<'a, P, W> {
+    source: &'a P,
+    claims: &'a Claims,
+    link: &'a Link<W>,
+    abort: &'a (dyn Fn() + Sync),
+    progress: &'a Progress,
+    observer: &'a dyn Observer,
+}

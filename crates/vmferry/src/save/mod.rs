@@ -1,0 +1,121 @@
+//! Writing a migration stream: a machine's state and its pages, as QEMU would have sent them.
+//!
+//! [`precopy`] writes a whole stream, all pages before the devices, which any QEMU of the same
+//! machine type loads with a plain `-incoming`. For a stream that lets the guest run before its
+//! pages have come, see [`postcopy`](crate::postcopy).
+
+mod ram_writer;
+mod state;
+
+pub use ram_writer::RamWriter;
+pub use state::{DeviceState, MachineState};
+
+use std::ops::ControlFlow;
+
+use crate::error::Error;
+use crate::load::Phase;
+use crate::ram::PageSource;
+use crate::wire::ram::ListFields;
+use crate::wire::section::ElementType;
+use crate::wire::{Sink, header, vmdesc};
+
+/// Where a stream goes: a [`stream::Writer`](crate::stream::Writer), or memory.
+///
+/// What is put may be held back until [`flush`](Outgoing::flush); an error is kept, and what comes
+/// after it is dropped.
+pub trait Outgoing: Sink {
+    /// Sends everything that was put.
+    ///
+    /// # Errors
+    /// It could not be sent; the first error stays.
+    fn flush(&mut self) -> Result<(), Error>;
+
+    /// Whether everything up to now could be taken.
+    ///
+    /// # Errors
+    /// The first error, if one has happened.
+    fn check(&self) -> Result<(), Error>;
+}
+
+impl Outgoing for Vec<u8> {
+    fn flush(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Why a stream could not be written to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SaveError<P> {
+    /// The destination takes no more.
+    #[error("the stream could not be sent")]
+    Send(#[source] Error),
+    /// A page could not be had.
+    #[error("a page could not be read")]
+    Page(#[source] P),
+}
+
+/// Pages in one PART: a point at which errors are noticed and progress is told.
+const PART_PAGES: u64 = 4096;
+
+/// Writes a whole stream for a plain `-incoming`: all pages, then the devices, then their
+/// description. `progress` is told the number of pages written since it was last called.
+///
+/// # Errors
+/// A page could not be read, or the destination takes no more. What was sent until then is no
+/// stream that a QEMU would start from.
+#[doc(alias = "qemu_savevm_state")]
+pub fn precopy<K: Outgoing, P: PageSource>(
+    sink: &mut K,
+    state: &MachineState,
+    source: &P,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), SaveError<P::Error>> {
+    let mut ram = state.ram_writer(source);
+    header::encode(sink);
+    state.encode_configuration(sink);
+    ram.start(sink, ListFields::Plain);
+    state.encode_devices(Phase::Early, sink);
+
+    let mut sent = Ok(());
+    let mut in_part = 0;
+    source
+        .pages(&|_, _| true, &mut |block, page, content| {
+            if in_part == 0 {
+                ram.begin(ElementType::Part, sink);
+            }
+            ram.page(block, page, content, sink);
+            in_part += 1;
+            if in_part == PART_PAGES {
+                ram.end(sink);
+                progress(in_part);
+                in_part = 0;
+                sent = sink.check();
+            }
+            match sent {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        })
+        .map_err(SaveError::Page)?;
+    sent.map_err(SaveError::Send)?;
+    if in_part > 0 {
+        ram.end(sink);
+        progress(in_part);
+    }
+
+    ram.begin(ElementType::End, sink);
+    ram.end(sink);
+    state.encode_devices(Phase::Device, sink);
+    sink.put(&[ElementType::Eof as u8]);
+    if let Some(json) = &state.vmdesc {
+        sink.put(&[vmdesc::ELEMENT]);
+        sink.put(&u32::try_from(json.len()).unwrap_or(u32::MAX).to_be_bytes());
+        sink.put(json);
+    }
+    sink.flush().map_err(SaveError::Send)
+}

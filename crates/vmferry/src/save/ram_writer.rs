@@ -1,0 +1,111 @@
+//! The `ram` section, written piece by piece.
+
+use crate::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource, RamBlocks};
+use crate::wire::Sink;
+use crate::wire::ram::{self, BlockRef, ListFields, Record, RecordKind};
+use crate::wire::section::{self, ElementType, SectionHeader};
+
+/// Writes the pieces of one `ram` section: START with the block list, then PART and END with pages.
+#[derive(Debug, Clone)]
+pub struct RamWriter {
+    section_id: u32,
+    page_size: PageSize,
+    blocks: RamBlocks,
+    /// The block that CONTINUE means.
+    current: Option<BlockIndex>,
+    footers: Footers,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Footers {
+    Written,
+    Omitted,
+}
+
+impl RamWriter {
+    /// A section with this number and the blocks of `source`.
+    pub fn new(source: &impl PageSource, section_id: u32) -> Self {
+        Self {
+            section_id,
+            page_size: source.page_size(),
+            blocks: source.blocks().clone(),
+            current: None,
+            footers: Footers::Written,
+        }
+    }
+
+    /// Leaves the footers out, for machine types up to 2.2.
+    #[must_use]
+    pub fn without_footers(mut self) -> Self {
+        self.footers = Footers::Omitted;
+        self
+    }
+
+    /// The blocks, for what the destination knows better: the host pages behind them.
+    pub fn blocks_mut(&mut self) -> &mut RamBlocks {
+        &mut self.blocks
+    }
+
+    /// Writes the START element: the block list alone.
+    pub fn start(&mut self, sink: &mut impl Sink, fields: ListFields) {
+        let header = SectionHeader {
+            section_id: self.section_id,
+            idstr: ram::IDSTR.to_owned(),
+            instance_id: 0,
+            version_id: ram::VERSION,
+        };
+        header.encode(ElementType::Start, sink);
+        ram::encode_blocks(&self.blocks, fields, sink);
+        self.end(sink);
+    }
+
+    /// Begins a PART or END element; pages may follow.
+    pub fn begin(&self, element: ElementType, sink: &mut impl Sink) {
+        section::encode_continued(element, self.section_id, sink);
+    }
+
+    /// Writes one page.
+    #[inline]
+    pub fn page(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        content: Page<'_>,
+        sink: &mut impl Sink,
+    ) {
+        let (kind, bytes): (_, &[u8]) = match content {
+            Page::Zero => (RecordKind::Zero, &[0]),
+            Page::Data(data) => (RecordKind::Page, data),
+        };
+        let block_ref = if self.current == Some(block) {
+            BlockRef::Continue
+        } else {
+            BlockRef::Named
+        };
+        let record = Record {
+            kind,
+            offset: page.0 << self.page_size.bits(),
+            block: block_ref,
+        };
+        sink.put(&record.word().to_be_bytes());
+        if block_ref == BlockRef::Named {
+            let name = self.blocks.get(block).map_or("", |block| &block.idstr);
+            sink.put_name(name);
+            self.current = Some(block);
+        }
+        sink.put(bytes);
+    }
+
+    /// Ends an element: no more pages in it.
+    pub fn end(&self, sink: &mut impl Sink) {
+        sink.put(&ram::EOS_RECORD);
+        if self.footers == Footers::Written {
+            sink.put(&section::footer(self.section_id));
+        }
+    }
+
+    /// The next page names its block: after a switch to postcopy, or on another channel.
+    pub fn forget_block(&mut self) {
+        self.current = None;
+    }
+}

@@ -1,0 +1,170 @@
+//! Where a decoder's bytes come from, and where an encoder's go.
+
+use crate::error::{Error, FormatError};
+
+/// Bytes of a stream in order, with their position: a slice here, a
+/// [`stream::Reader`](crate::stream::Reader) in real life.
+pub trait Source {
+    /// The next `n` bytes (at most [`limits::TAKE`](super::limits::TAKE)), all or nothing. `what`
+    /// names the thing being read, for the error.
+    ///
+    /// # Errors
+    /// The stream ends within the `n` bytes, or cannot be read.
+    fn take(&mut self, n: usize, what: &'static str) -> Result<&[u8], Error>;
+
+    /// Up to `n` bytes (at most [`limits::TAKE`](super::limits::TAKE)) that come next, without
+    /// taking them; fewer only at the end of the stream.
+    ///
+    /// # Errors
+    /// The stream cannot be read.
+    fn peek(&mut self, n: usize) -> Result<&[u8], Error>;
+
+    /// Offset in bytes, from the start of the stream, of the next byte.
+    fn position(&self) -> u64;
+
+    /// The next `N` bytes by value.
+    ///
+    /// # Errors
+    /// As for [`Source::take`].
+    #[inline]
+    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Error> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N, what)?);
+        Ok(array)
+    }
+
+    /// One byte.
+    ///
+    /// # Errors
+    /// As for [`Source::take`].
+    #[inline]
+    fn u8(&mut self, what: &'static str) -> Result<u8, Error> {
+        Ok(u8::from_be_bytes(self.array(what)?))
+    }
+
+    /// A big-endian 16-bit number.
+    ///
+    /// # Errors
+    /// As for [`Source::take`].
+    #[inline]
+    fn be16(&mut self, what: &'static str) -> Result<u16, Error> {
+        Ok(u16::from_be_bytes(self.array(what)?))
+    }
+
+    /// A big-endian 32-bit number.
+    ///
+    /// # Errors
+    /// As for [`Source::take`].
+    #[inline]
+    fn be32(&mut self, what: &'static str) -> Result<u32, Error> {
+        Ok(u32::from_be_bytes(self.array(what)?))
+    }
+
+    /// A big-endian 64-bit number.
+    ///
+    /// # Errors
+    /// As for [`Source::take`].
+    #[inline]
+    fn be64(&mut self, what: &'static str) -> Result<u64, Error> {
+        Ok(u64::from_be_bytes(self.array(what)?))
+    }
+
+    /// A name: one length byte, which is not zero, and as many bytes of UTF-8 without NUL.
+    ///
+    /// # Errors
+    /// The stream ends, or the bytes are no name.
+    fn name(&mut self, what: &'static str) -> Result<&str, Error> {
+        let at = self.position();
+        let len = usize::from(self.u8(what)?);
+        let bytes = self.take(len, what)?;
+        match std::str::from_utf8(bytes) {
+            Ok(name) if !name.is_empty() && !name.contains('\0') => Ok(name),
+            _ => Err(FormatError::unexpected(
+                at,
+                what,
+                "1 to 255 bytes of UTF-8 text",
+                format_args!("{:?}", String::from_utf8_lossy(bytes)),
+            )
+            .into()),
+        }
+    }
+}
+
+/// A [`Source`] over bytes that are all there.
+#[derive(Debug, Clone)]
+pub struct SliceSource<'a> {
+    rest: &'a [u8],
+    position: u64,
+}
+
+impl<'a> SliceSource<'a> {
+    /// The bytes of a stream from its start.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self::at(bytes, 0)
+    }
+
+    /// Bytes that stand at offset `position` of their stream.
+    pub fn at(bytes: &'a [u8], position: u64) -> Self {
+        Self {
+            rest: bytes,
+            position,
+        }
+    }
+
+    /// What has not been taken yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The next `n` bytes, however many, for as long as the slice lives.
+    ///
+    /// # Errors
+    /// The slice ends within them.
+    pub fn take_slice(&mut self, n: usize, what: &'static str) -> Result<&'a [u8], Error> {
+        let Some((taken, rest)) = self.rest.split_at_checked(n) else {
+            let got = self.rest.len() as u64;
+            return Err(FormatError::truncated(self.position, what, n as u64, got).into());
+        };
+        self.rest = rest;
+        self.position = self.position.saturating_add(n as u64);
+        Ok(taken)
+    }
+}
+
+impl Source for SliceSource<'_> {
+    #[inline]
+    fn take(&mut self, n: usize, what: &'static str) -> Result<&[u8], Error> {
+        self.take_slice(n, what)
+    }
+
+    #[inline]
+    fn peek(&mut self, n: usize) -> Result<&[u8], Error> {
+        Ok(self.rest.get(..n).unwrap_or(self.rest))
+    }
+
+    #[inline]
+    fn position(&self) -> u64 {
+        self.position
+    }
+}
+
+/// Where encoded bytes go: a vector, or a [`stream::Writer`](crate::stream::Writer).
+pub trait Sink {
+    /// Appends `bytes`.
+    fn put(&mut self, bytes: &[u8]);
+
+    /// Appends a name with its length byte in front. Names come from blocks and sections that were
+    /// parsed or checked; one of more than 255 bytes is cut there.
+    fn put_name(&mut self, name: &str) {
+        let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
+        self.put(&[len]);
+        self.put(name.as_bytes().get(..usize::from(len)).unwrap_or_default());
+    }
+}
+
+impl Sink for Vec<u8> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
