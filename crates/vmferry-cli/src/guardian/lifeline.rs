@@ -148,7 +148,10 @@ impl Lifeline {
     fn is_readable(&self, deadline: Option<Instant>) -> io::Result<bool> {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
-        match poll(&mut polled, left.and_then(|left| left.try_into().ok()).as_ref()) {
+        match poll(
+            &mut polled,
+            left.and_then(|left| left.try_into().ok()).as_ref(),
+        ) {
             Ok(ready) => Ok(ready > 0),
             Err(Errno::INTR) => Ok(true),
             Err(error) => Err(error.into()),
@@ -172,7 +175,8 @@ impl Lifeline {
                 self.fds.extend(fds);
             }
         }
-        self.buffer.extend_from_slice(piece.get(..received.bytes).unwrap_or_default());
+        self.buffer
+            .extend_from_slice(piece.get(..received.bytes).unwrap_or_default());
         Ok(received.bytes > 0)
     }
 }
@@ -228,10 +232,14 @@ impl Saver {
     ) -> io::Result<Self> {
         let (guardian, lifeline) = spawn(&[super::COMMAND.as_ref()])?;
         let mut saver = Self { lifeline, guardian };
-        saver.lifeline.send(&Message::Plan(plan.clone()), &[channel, monitor])?;
+        saver
+            .lifeline
+            .send(&Message::Plan(plan.clone()), &[channel, monitor])?;
         match saver.lifeline.hear(Some(Instant::now() + READY))? {
             Heard::Message(Message::Ready, _) => Ok(saver),
-            other => Err(io::Error::other(format!("the guardian did not get ready: {other:?}"))),
+            other => Err(io::Error::other(format!(
+                "the guardian did not get ready: {other:?}"
+            ))),
         }
     }
 
@@ -258,7 +266,12 @@ impl Saver {
     /// Lets the guardian take over, and waits until it is through. Tells what it could not put back.
     pub fn fail(mut self) -> Option<String> {
         let lost = "the guardian has died; look after the guest".to_owned();
-        if self.lifeline.socket.shutdown(std::net::Shutdown::Write).is_err() {
+        if self
+            .lifeline
+            .socket
+            .shutdown(std::net::Shutdown::Write)
+            .is_err()
+        {
             return Some(lost);
         }
         let deadline = Instant::now() + SETTLE;

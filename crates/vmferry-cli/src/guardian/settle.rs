@@ -23,7 +23,13 @@ const STUCK: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Run states in which a guest stands still only because it was stopped.
-const STOPPED: &[&str] = &["paused", "postmigrate", "finish-migrate", "save-vm", "prelaunch"];
+const STOPPED: &[&str] = &[
+    "paused",
+    "postmigrate",
+    "finish-migrate",
+    "save-vm",
+    "prelaunch",
+];
 
 /// What came of putting everything back.
 #[derive(Debug, Default)]
@@ -53,7 +59,10 @@ pub fn settle(client: &Client, plan: &Plan, channel: Option<BorrowedFd<'_>>) -> 
     if let Some(channel) = channel {
         // If the migration never began, QEMU still has its end; then nothing would ever come.
         let closed = client.execute("closefd", json!({"fdname": plan.fd_name}));
-        settled.note("the migration", end(client, plan.ending, channel, closed.is_ok()));
+        settled.note(
+            "the migration",
+            end(client, plan.ending, channel, closed.is_ok()),
+        );
     }
     settled.note("the migration", until_ended(client, plan, &events));
     if plan.resume {

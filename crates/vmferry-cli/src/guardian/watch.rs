@@ -61,7 +61,9 @@ pub fn run_as_guardian() -> io::Result<()> {
         return Err(io::Error::other("a guardian is started by 'vmferry save'"));
     };
     let Ok([channel, monitor]) = <[OwnedFd; 2]>::try_from(fds) else {
-        return Err(io::Error::other("the channel and the monitor did not come along"));
+        return Err(io::Error::other(
+            "the channel and the monitor did not come along",
+        ));
     };
     lifeline.send(&Message::Ready, &[])?;
 
@@ -90,7 +92,9 @@ pub fn run_as_guardian() -> io::Result<()> {
         match settled {
             None => eprintln!("vmferry: the save of '{vm}' has ended early; its guest goes on"),
             Some(trouble) => {
-                eprintln!("vmferry: the save of '{vm}' has ended early; see to its guest: {trouble}");
+                eprintln!(
+                    "vmferry: the save of '{vm}' has ended early; see to its guest: {trouble}"
+                );
             }
         }
     }

@@ -13,7 +13,12 @@ pub fn block_devices(client: &Client) -> Result<Vec<BlockDevice>> {
     let devices = client.execute("query-block", Value::Null)?;
     let nodes = client.execute("query-named-block-nodes", Value::Null)?;
     let nodes = nodes.as_array().map(Vec::as_slice).unwrap_or_default();
-    Ok(devices.as_array().into_iter().flatten().map(|device| block_device(device, nodes)).collect())
+    Ok(devices
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|device| block_device(device, nodes))
+        .collect())
 }
 
 /// Whether the guest could have changed what is on it.
@@ -31,7 +36,9 @@ fn block_device(device: &Value, named: &[Value]) -> BlockDevice {
         file: of("file"),
         format: of("drv"),
         read_only: inserted.and_then(|inserted| inserted.get("ro")?.as_bool()),
-        nodes: inserted.map(|inserted| chain(inserted, named)).unwrap_or_default(),
+        nodes: inserted
+            .map(|inserted| chain(inserted, named))
+            .unwrap_or_default(),
     }
 }
 

@@ -73,7 +73,10 @@ fn pin(value: &str, machine_type: Option<&str>) -> String {
         .enumerate()
         .filter(|(at, part)| !part.starts_with("type=") && (*at > 0 || part.contains('=')))
         .map(|(_, part)| part);
-    std::iter::once(machine_type).chain(properties).collect::<Vec<_>>().join(",")
+    std::iter::once(machine_type)
+        .chain(properties)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// Words as a shell would take them.
@@ -113,12 +116,26 @@ mod tests {
         ] {
             assert_eq!(recorded(&["qemu", "-M", value]).words[2], pinned);
         }
-        assert_eq!(recorded(&["qemu", "-m", "64"]).words[3..], ["-machine", "pc-q35-10.0"]);
+        assert_eq!(
+            recorded(&["qemu", "-m", "64"]).words[3..],
+            ["-machine", "pc-q35-10.0"]
+        );
     }
 
     #[test]
     fn what_belongs_to_another_start_is_left_out() {
-        let line = recorded(&["q", "-incoming", "defer", "--incoming", "x", "-S", "-m", "1", "-M", "q35"]);
+        let line = recorded(&[
+            "q",
+            "-incoming",
+            "defer",
+            "--incoming",
+            "x",
+            "-S",
+            "-m",
+            "1",
+            "-M",
+            "q35",
+        ]);
         assert_eq!(line.words, ["q", "-m", "1", "-M", "pc-q35-10.0"]);
     }
 

@@ -60,7 +60,10 @@ pub fn learn(client: &Client) -> Result<Machine> {
 pub fn host_page_sizes(client: &Client, blocks: &RamBlocks, base: u64) -> Result<Vec<u64>> {
     let listing = client.human("info ramblock")?;
     let size = |idstr: &str| {
-        listing.lines().find_map(|line| page_size_of(line, idstr)).unwrap_or(base)
+        listing
+            .lines()
+            .find_map(|line| page_size_of(line, idstr))
+            .unwrap_or(base)
     };
     Ok(blocks.iter().map(|(_, block)| size(&block.idstr)).collect())
 }

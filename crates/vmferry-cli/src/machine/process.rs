@@ -26,7 +26,9 @@ impl Process {
         let words = arguments.split(|byte| *byte == 0);
         let command_line = match arguments {
             [] => Vec::new(),
-            _ => words.map(|word| String::from_utf8_lossy(word).into_owned()).collect(),
+            _ => words
+                .map(|word| String::from_utf8_lossy(word).into_owned())
+                .collect(),
         };
         Self {
             exe: fs::read_link(folder.join("exe")).ok(),
@@ -69,6 +71,9 @@ mod tests {
         assert_eq!(us.exe, std::env::current_exe().ok());
         assert_eq!(us.cwd, std::env::current_dir().ok());
         assert_eq!(us.command_line, std::env::args().collect::<Vec<_>>());
-        assert_eq!(parent(rustix::process::getpid()), rustix::process::getppid());
+        assert_eq!(
+            parent(rustix::process::getpid()),
+            rustix::process::getppid()
+        );
     }
 }

@@ -159,7 +159,12 @@ fn capabilities(client: &Client) -> Result<BTreeMap<String, bool>> {
         let name = entry.get("capability")?.as_str()?;
         Some((name.to_owned(), entry.get("state")?.as_bool()?))
     };
-    Ok(list.as_array().into_iter().flatten().filter_map(entry).collect())
+    Ok(list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(entry)
+        .collect())
 }
 
 fn set_capabilities(client: &Client, states: &BTreeMap<String, bool>) -> Result<()> {
@@ -170,5 +175,7 @@ fn set_capabilities(client: &Client, states: &BTreeMap<String, bool>) -> Result<
         .iter()
         .map(|(name, state)| json!({"capability": name, "state": state}))
         .collect();
-    client.execute("migrate-set-capabilities", json!({"capabilities": list})).map(drop)
+    client
+        .execute("migrate-set-capabilities", json!({"capabilities": list}))
+        .map(drop)
 }

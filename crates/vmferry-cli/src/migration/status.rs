@@ -38,7 +38,9 @@ impl Status {
     /// that this version does not know counts as under way.
     pub fn is_under_way(&self) -> bool {
         let at_rest = ["none", "completed", "failed", "cancelled"];
-        self.status.as_deref().is_some_and(|status| !at_rest.contains(&status))
+        self.status
+            .as_deref()
+            .is_some_and(|status| !at_rest.contains(&status))
     }
 
     /// Whether a migration has come to its end.
@@ -83,6 +85,9 @@ mod tests {
     #[test]
     fn what_blocks_a_migration_is_told() {
         let value = json!({"status": "none", "blocked": true, "blocked-reasons": ["VFIO"]});
-        assert_eq!(Status::deserialize(value).unwrap().blocked_reasons, ["VFIO"]);
+        assert_eq!(
+            Status::deserialize(value).unwrap().blocked_reasons,
+            ["VFIO"]
+        );
     }
 }

@@ -324,7 +324,10 @@ impl Visitor for Writer {
     type Error = StoreError;
 
     fn configuration(&mut self, configuration: &Configuration) -> Result<(), StoreError> {
-        self.step(|writer| writer.state.configuration(configuration))
+        self.step(|writer| {
+            writer.state.configuration(configuration);
+            Ok(())
+        })
     }
 
     fn ram_blocks(&mut self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), StoreError> {

@@ -134,7 +134,6 @@ impl Machine {
                 target_page_bits: Some(10),
                 capabilities: vec!["x-ignore-shared".into()],
                 uuid: Some([7; 16]),
-                element: b"\x07\0\0\0\x0bpc-q35-10.0".to_vec(),
             }),
             devices: vec![
                 Device {
