@@ -6,6 +6,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use common::{Machine, files, open, tiny_store};
@@ -66,10 +67,17 @@ impl Sample {
     fn with_changed(&self, file: &str, content: &[u8], test: impl FnOnce()) {
         let path = self.path().join(file);
         let before = fs::read(&path).unwrap();
-        fs::write(&path, content).unwrap();
+        overwrite(&path, content);
         test();
-        fs::write(&path, before).unwrap();
+        overwrite(&path, &before);
     }
+}
+
+/// Writes over a file without emptying it first: some file systems then wait for the disk.
+fn overwrite(path: &Path, content: &[u8]) {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(content, 0).unwrap();
+    file.set_len(content.len() as u64).unwrap();
 }
 
 #[test]

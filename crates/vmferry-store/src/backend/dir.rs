@@ -73,10 +73,7 @@ impl DirBackend {
         if root.exists(CONFIG_FILE)? {
             return Err(self.cannot_create("there is a store already".into()));
         }
-        let kinds = ObjectKind::ALL.map(ObjectKind::directory);
-        for directory in kinds.into_iter().chain([CHECKPOINTS, TEMPORARY]) {
-            root.make_dir(&root.path.join(directory))?;
-        }
+        root.make_dirs()?;
         let temporary = root.path.join(TEMPORARY).join(CONFIG_FILE);
         root.remove_if_there(&temporary)?;
         root.write_file(&temporary, config)?;
@@ -117,6 +114,8 @@ impl Backend for DirBackend {
             root.remove_stale_sessions()?;
         }
         let _lock = root.lock(LOCK, Lock::Shared)?;
+        // A copy of a store may have lost the directories in which there was nothing.
+        root.make_dirs()?;
         let name = to_hex(&random_bytes::<8>()?);
         let lease = format!("{TEMPORARY}/{name}{LEASE_EXTENSION}");
         root.make_file(&lease)?;
@@ -261,6 +260,7 @@ impl Session for DirSession {
         let directory = checkpoints.join(name.vm.as_str());
         root.make_dir(&directory)?;
         root.sync_dir(&checkpoints)?;
+        root.sync_dir(&root.path)?;
         root.rename(&staged, &root.manifest(name))?;
         root.sync_dir(&directory)
     }
@@ -411,6 +411,16 @@ impl Root {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(self.error("make the directory", path, error)),
         }
+    }
+
+    /// Makes the directories of a store that are not there; syncing is left to who puts something
+    /// durable into them.
+    fn make_dirs(&self) -> Result<(), StoreError> {
+        let kinds = ObjectKind::ALL.map(ObjectKind::directory);
+        for directory in kinds.into_iter().chain([CHECKPOINTS, TEMPORARY]) {
+            self.make_dir(&self.path.join(directory))?;
+        }
+        Ok(())
     }
 
     /// Writes and syncs a new file.
