@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, Keys, StoreKey, from_hex, random_bytes, to_hex};
+use crate::digest::{Digest, Keys, StoreKey, differ, from_hex, random_bytes, to_hex};
 use crate::error::StoreError;
 use crate::features::{FORMAT_VERSION, Features};
 use crate::limits::{MAX_CONFIG_BYTES, MAX_FRAME_BYTES};
@@ -161,7 +161,7 @@ impl StoreConfig {
             key,
             defaults: file.defaults,
         };
-        if config.keys().check(&config.store_id) != file.digest.check {
+        if differ(file.digest.check, config.keys().check(&config.store_id)) {
             return Err(bad(
                 "digest.check",
                 "the digest of store_id under digest.key",

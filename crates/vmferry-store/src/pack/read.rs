@@ -8,7 +8,7 @@ use super::layout::{
 };
 use crate::backend::{Object, ObjectKind, ObjectName};
 use crate::codec::{Codec, Decompressors};
-use crate::digest::{Digest, Keys};
+use crate::digest::{Digest, Keys, differ};
 use crate::error::StoreError;
 use crate::limits::{
     MAX_FRAME_BYTES, MAX_FRAME_PAGES, MAX_FRAMES, MAX_FRAMES_PER_CHUNK, MAX_INDEX_CHUNK_BYTES,
@@ -269,7 +269,7 @@ impl PackIndex {
     ) -> Result<(), StoreError> {
         let found = keys.page(page);
         let expected = index.digest(frame, slot);
-        if expected == Some(found) {
+        if expected.is_some_and(|expected| !differ(expected, found)) {
             return Ok(());
         }
         let expected = match expected {
