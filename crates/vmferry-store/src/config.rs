@@ -39,7 +39,7 @@ pub struct Defaults {
 }
 
 impl Default for Defaults {
-    /// Measured: `docs/decisions/store-sizes.md`.
+    /// Measured: `docs/decisions/2026-11-23-store-sizes.md`.
     fn default() -> Self {
         Self {
             zstd_level: 1,
