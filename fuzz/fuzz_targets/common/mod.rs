@@ -157,6 +157,10 @@ impl Backend for Memory {
         Ok(Some(Box::new(Bytes(Arc::clone(&self.manifest)))))
     }
 
+    fn hold(&self, name: &CheckpointName) -> Result<Option<Box<dyn Object>>, StoreError> {
+        self.manifest(name)
+    }
+
     fn exclusive(&self) -> Result<Box<dyn Removal>, StoreError> {
         Err(read_only())
     }

@@ -103,7 +103,7 @@ impl Checkpoint {
         options: ReadOptions,
     ) -> Result<Self, StoreError> {
         let file = manifest::file_name(name);
-        let Some(manifest_file) = backend.manifest(name)? else {
+        let Some(manifest_file) = backend.hold(name)? else {
             return Err(StoreError::NoSuchCheckpoint {
                 vm: name.vm.clone(),
                 id: name.id.to_string(),

@@ -145,6 +145,10 @@ impl Backend for DirBackend {
     }
 
     fn manifest(&self, name: &CheckpointName) -> Result<Option<Box<dyn Object>>, StoreError> {
+        self.root.open(&self.root.manifest(name))
+    }
+
+    fn hold(&self, name: &CheckpointName) -> Result<Option<Box<dyn Object>>, StoreError> {
         let path = self.root.manifest(name);
         match self.root.files.lock(&path, Lock::Shared) {
             Ok(Locked::Held(file)) => Ok(Some(Box::new(self.root.object_file(file, &path)?))),
