@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, Keys, StoreKey, from_hex, random_bytes, to_hex};
+use crate::digest::{Digest, Keys, StoreKey, differ, from_hex, random_bytes, to_hex};
 use crate::error::StoreError;
 use crate::features::{FORMAT_VERSION, Features};
 use crate::limits::{MAX_CONFIG_BYTES, MAX_FRAME_BYTES};
@@ -39,7 +39,7 @@ pub struct Defaults {
 }
 
 impl Default for Defaults {
-    /// Measured: `docs/decisions/store-sizes.md`.
+    /// Measured: `docs/decisions/2026-11-23-store-sizes.md`.
     fn default() -> Self {
         Self {
             zstd_level: 1,
@@ -161,7 +161,7 @@ impl StoreConfig {
             key,
             defaults: file.defaults,
         };
-        if config.keys().check(&config.store_id) != file.digest.check {
+        if differ(file.digest.check, config.keys().check(&config.store_id)) {
             return Err(bad(
                 "digest.check",
                 "the digest of store_id under digest.key",

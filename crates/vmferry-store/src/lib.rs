@@ -49,6 +49,8 @@ pub mod manifest;
 pub mod name;
 
 mod codec;
+#[cfg(test)]
+mod crash_tests;
 mod features;
 mod map;
 mod object;

@@ -246,6 +246,11 @@ impl Store {
         Ok(swept)
     }
 
+    #[cfg(test)]
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
     /// Every object that a manifest names, but for that of `except`; and the checkpoints whose manifest
     /// cannot be read.
     fn needed(

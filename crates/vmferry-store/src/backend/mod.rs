@@ -7,6 +7,8 @@
 
 mod dir;
 mod files;
+#[cfg(test)]
+pub(crate) mod sim;
 
 pub use dir::DirBackend;
 
@@ -118,12 +120,18 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// A directory could not be read.
     fn checkpoints(&self) -> Result<Vec<CheckpointName>, StoreError>;
 
+    /// Opens a manifest; `None` if it is not there.
+    ///
+    /// # Errors
+    /// It is there, but cannot be opened.
+    fn manifest(&self, name: &CheckpointName) -> Result<Option<Box<dyn Object>>, StoreError>;
+
     /// Opens a manifest and keeps the checkpoint from being deleted for as long as the object is
     /// held; `None` if it is not there.
     ///
     /// # Errors
     /// It is there, but cannot be opened.
-    fn manifest(&self, name: &CheckpointName) -> Result<Option<Box<dyn Object>>, StoreError>;
+    fn hold(&self, name: &CheckpointName) -> Result<Option<Box<dyn Object>>, StoreError>;
 
     /// Waits until no save is being published, and keeps others from beginning to.
     ///

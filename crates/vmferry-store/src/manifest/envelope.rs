@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::digest::{Digest, Keys};
+use crate::digest::{Digest, Keys, differ};
 use crate::error::StoreError;
 use crate::features::{FORMAT_VERSION, Features};
 use crate::limits::MAX_MANIFEST_BYTES;
@@ -84,7 +84,7 @@ pub(super) fn open<T: DeserializeOwned>(
     head.features.admit(file, head.version)?;
     let sealed: Sealed<'_> = serde_json::from_slice(json).map_err(bad_json("digest and body"))?;
     let found = digest(keys, head.version, &head.features, sealed.body.get());
-    if found != sealed.digest {
+    if differ(sealed.digest, found) {
         return Err(StoreError::damaged(
             file,
             "digest of the manifest",

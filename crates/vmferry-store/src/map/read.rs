@@ -87,56 +87,14 @@ impl PageMap {
         let span = tail.region(name, REGION_CHUNKS)?;
         let table = (REGION_TABLE, "map table");
         let (bytes, at) = tail.read_region(&*object, name, table, MAX_TABLE_BYTES, keys)?;
-        let bad = |expected: String, found: String| {
+        let (head, blocks, chunks) = check_table(&bytes, manifest).map_err(|found| {
+            let expected = "a table that fits the manifest";
             StoreError::damaged(name, "map table", expected, found).at(at.offset)
-        };
-        let short = |_| bad("a head and blocks".into(), format!("{} bytes", bytes.len()));
-        let (head, rest) = TableHead::read_from_prefix(&bytes).map_err(|e| short(e.to_string()))?;
-        let chunk_pages = head.chunk_pages.get();
-        let block_count = manifest.ram.blocks.len();
-        let sane = chunk_pages.is_power_of_two()
-            && (MIN_MAP_CHUNK_PAGES..=MAX_MAP_CHUNK_PAGES).contains(&chunk_pages)
-            && head.blocks.get() as usize == block_count
-            && head.packs.get() as usize == manifest.packs.len();
-        if !sane {
-            let expected = format!("{block_count} blocks, {} packs", manifest.packs.len());
-            return Err(bad(expected, format!("{head:?}")));
-        }
-        let (lengths, entries) = rest
-            .split_at_checked(block_count * size_of::<u64>())
-            .ok_or_else(|| short(String::new()))?;
-        let mut blocks = Vec::with_capacity(block_count);
-        let mut first: u64 = 0;
-        for (length, record) in lengths.chunks_exact(8).zip(&manifest.ram.blocks) {
-            let pages = length.try_into().map_or(u64::MAX, u64::from_le_bytes);
-            let expected = record.used_length / manifest.ram.page_size;
-            if pages != expected {
-                let idstr = &record.idstr;
-                let expected = format!("{expected} pages in '{idstr}'");
-                return Err(bad(expected, pages.to_string()));
-            }
-            blocks.push(Block {
-                pages,
-                first: usize::try_from(first).unwrap_or(usize::MAX),
-            });
-            first = first.saturating_add(pages.div_ceil(chunk_pages.into()));
-        }
-        let chunks: Vec<Chunk> = entries
-            .chunks_exact(size_of::<ChunkEntry>())
-            .filter_map(|entry| ChunkEntry::read_from_bytes(entry).ok())
-            .map(|entry| Chunk {
-                entry,
-                words: OnceLock::new(),
-            })
-            .collect();
-        if chunks.len() as u64 != first || entries.len() % size_of::<ChunkEntry>() != 0 {
-            let found = format!("{} bytes", entries.len());
-            return Err(bad(format!("{first} entries of 48 bytes"), found));
-        }
+        })?;
         Ok(Self {
             name,
             object,
-            chunk_pages: chunk_pages.into(),
+            chunk_pages: head.chunk_pages.get().into(),
             packs: head.packs.get(),
             span,
             blocks,
@@ -268,6 +226,51 @@ impl PageMap {
         }
         Ok(decoded.into_iter().map(Word::from).collect())
     }
+}
+
+/// The parts of a table that makes sense; else what does not.
+fn check_table(
+    bytes: &[u8],
+    manifest: &Manifest,
+) -> Result<(TableHead, Vec<Block>, Vec<Chunk>), String> {
+    let short = || format!("{} bytes", bytes.len());
+    let (head, rest) = TableHead::read_from_prefix(bytes).map_err(|_| short())?;
+    let chunk_pages = head.chunk_pages.get();
+    let records = &manifest.ram.blocks;
+    let sane = chunk_pages.is_power_of_two()
+        && (MIN_MAP_CHUNK_PAGES..=MAX_MAP_CHUNK_PAGES).contains(&chunk_pages)
+        && head.blocks.get() as usize == records.len()
+        && head.packs.get() as usize == manifest.packs.len();
+    if !sane {
+        return Err(format!("{head:?}"));
+    }
+    let lengths = records.len() * size_of::<u64>();
+    let (lengths, entries) = rest.split_at_checked(lengths).ok_or_else(short)?;
+    let mut blocks = Vec::with_capacity(records.len());
+    let mut first: u64 = 0;
+    for (length, record) in lengths.chunks_exact(8).zip(records) {
+        let pages = length.try_into().map_or(u64::MAX, u64::from_le_bytes);
+        if pages != record.used_length / manifest.ram.page_size {
+            return Err(format!("{pages} pages in '{}'", record.idstr));
+        }
+        blocks.push(Block {
+            pages,
+            first: usize::try_from(first).unwrap_or(usize::MAX),
+        });
+        first = first.saturating_add(pages.div_ceil(chunk_pages.into()));
+    }
+    let chunks: Vec<Chunk> = entries
+        .chunks_exact(size_of::<ChunkEntry>())
+        .filter_map(|entry| ChunkEntry::read_from_bytes(entry).ok())
+        .map(|entry| Chunk {
+            entry,
+            words: OnceLock::new(),
+        })
+        .collect();
+    if chunks.len() as u64 != first || entries.len() % size_of::<ChunkEntry>() != 0 {
+        return Err(format!("{} bytes for {first} chunks", entries.len()));
+    }
+    Ok((head, blocks, chunks))
 }
 
 enum Pages<'a> {

@@ -16,7 +16,7 @@ pub(crate) use layout::HEADER_BYTES;
 use layout::{FLAG_CRITICAL, FLAG_DIRECT, FOOTER_MAGIC, Footer, HEADER_MAGIC, Header, Region};
 
 use crate::backend::{Object, ObjectKind, ObjectName, Upload};
-use crate::digest::{Digest, Keys};
+use crate::digest::{Digest, Keys, differ};
 use crate::error::StoreError;
 use crate::features::FORMAT_VERSION;
 use crate::limits::{MAX_OBJECT_BYTES, MAX_REGIONS};
@@ -197,7 +197,7 @@ impl Tail {
         let mut tail = vec![0; regions * size_of::<Region>() + size_of::<Footer>()];
         object.read_exact_at(&mut tail, start)?;
         let found = keys.object(&tail);
-        if found != name.digest {
+        if differ(name.digest, found) {
             let (expected, found) = (name.digest.to_string(), found.to_string());
             return Err(bad("digest of the tail", expected, found).at(start));
         }
@@ -325,7 +325,7 @@ pub(crate) fn read_chunk(
     let mut content = vec![0; in_memory];
     object.read_exact_at(&mut content, offset)?;
     let found = keys.chunk(&content);
-    if found != digest {
+    if differ(digest, found) {
         return Err(StoreError::damaged(name, what, digest, found).at(offset));
     }
     Ok(content)

@@ -8,7 +8,7 @@ use super::layout::{
 };
 use crate::backend::{Object, ObjectKind, ObjectName};
 use crate::codec::{Codec, Decompressors};
-use crate::digest::{Digest, Keys};
+use crate::digest::{Digest, Keys, differ};
 use crate::error::StoreError;
 use crate::limits::{
     MAX_FRAME_BYTES, MAX_FRAME_PAGES, MAX_FRAMES, MAX_FRAMES_PER_CHUNK, MAX_INDEX_CHUNK_BYTES,
@@ -73,51 +73,21 @@ impl PackIndex {
         let index_span = tail.region(name, REGION_INDEX)?;
         let table = (REGION_TABLE, "index table");
         let (bytes, table_span) = tail.read_region(object, name, table, MAX_TABLE_BYTES, keys)?;
-        let bad = |expected: &str, found: String| {
+        let (head, entries) = TableHead::read_from_prefix(&bytes).map_err(|_| {
+            StoreError::damaged(name, "index table", "32 bytes or more", bytes.len())
+        })?;
+        differs("number of frames", record.frames, head.frames.get())?;
+        differs("number of pages", record.pages, head.pages.get())?;
+        let chunks = check_table(&head, entries, page_size, index_span).map_err(|found| {
+            let expected = "a table within the limits";
             StoreError::damaged(name, "index table", expected, found).at(table_span.offset)
-        };
-        let (head, entries) = TableHead::read_from_prefix(&bytes)
-            .map_err(|_| bad("a head of 32 bytes", format!("{} bytes", bytes.len())))?;
-        let (frames, pages) = (head.frames.get(), head.pages.get());
-        differs("number of frames", record.frames, frames)?;
-        differs("number of pages", record.pages, pages)?;
-        let (per_chunk, max_pages) = (head.frames_per_chunk.get(), head.max_pages.get());
-        let frame_bytes = u64::from(max_pages) * u64::from(page_size);
-        let sane = (1..=MAX_FRAMES_PER_CHUNK).contains(&per_chunk)
-            && (1..=MAX_FRAME_PAGES).contains(&max_pages)
-            && frame_bytes <= MAX_FRAME_BYTES.into()
-            && frames <= MAX_FRAMES;
-        if !sane {
-            return Err(bad("a head within the limits", format!("{head:?}")));
-        }
-        let chunks: Vec<ChunkEntry> = entries
-            .chunks_exact(size_of::<ChunkEntry>())
-            .filter_map(|entry| ChunkEntry::read_from_bytes(entry).ok())
-            .collect();
-        let expected = frames.div_ceil(per_chunk.into());
-        if chunks.len() as u64 != expected || entries.len() % size_of::<ChunkEntry>() != 0 {
-            let found = format!("{} bytes", entries.len());
-            return Err(bad(&format!("{expected} entries of 48 bytes"), found));
-        }
-        let all: u64 = chunks
-            .iter()
-            .map(|chunk| u64::from(chunk.pages.get()))
-            .sum();
-        differs("number of pages in the chunks", pages, all)?;
-        let outside = chunks.iter().find(|chunk| {
-            let end = chunk.offset.get().checked_add(chunk.length.get().into());
-            chunk.offset.get() < index_span.offset
-                || end.is_none_or(|end| end > index_span.offset + index_span.length)
-        });
-        if let Some(chunk) = outside {
-            return Err(bad("chunks inside the index region", format!("{chunk:?}")));
-        }
+        })?;
         Ok(Self {
             name,
             page_size: page_size as usize,
-            frames_per_chunk: per_chunk,
-            max_pages,
-            frames,
+            frames_per_chunk: head.frames_per_chunk.get(),
+            max_pages: head.max_pages.get(),
+            frames: head.frames.get(),
             frame_span,
             chunks,
         })
@@ -269,7 +239,7 @@ impl PackIndex {
     ) -> Result<(), StoreError> {
         let found = keys.page(page);
         let expected = index.digest(frame, slot);
-        if expected == Some(found) {
+        if expected.is_some_and(|expected| !differ(expected, found)) {
             return Ok(());
         }
         let expected = match expected {
@@ -278,6 +248,47 @@ impl PackIndex {
         };
         let found = format!("{found} in slot {slot}");
         Err(StoreError::damaged(self.name, "page in a frame", expected, found).at(frame.offset))
+    }
+}
+
+/// The index chunks of a table that makes sense; else what does not.
+fn check_table(
+    head: &TableHead,
+    entries: &[u8],
+    page_size: u32,
+    index: Span,
+) -> Result<Vec<ChunkEntry>, String> {
+    let (per_chunk, max_pages) = (head.frames_per_chunk.get(), head.max_pages.get());
+    let frame_bytes = u64::from(max_pages) * u64::from(page_size);
+    let sane = (1..=MAX_FRAMES_PER_CHUNK).contains(&per_chunk)
+        && (1..=MAX_FRAME_PAGES).contains(&max_pages)
+        && frame_bytes <= MAX_FRAME_BYTES.into()
+        && head.frames.get() <= MAX_FRAMES;
+    if !sane {
+        return Err(format!("{head:?}"));
+    }
+    let chunks: Vec<ChunkEntry> = entries
+        .chunks_exact(size_of::<ChunkEntry>())
+        .filter_map(|entry| ChunkEntry::read_from_bytes(entry).ok())
+        .collect();
+    let expected = head.frames.get().div_ceil(per_chunk.into());
+    if chunks.len() as u64 != expected || entries.len() % size_of::<ChunkEntry>() != 0 {
+        return Err(format!("{} bytes for {expected} chunks", entries.len()));
+    }
+    let pages: u64 = chunks.iter().map(|c| u64::from(c.pages.get())).sum();
+    if pages != head.pages.get() {
+        return Err(format!(
+            "{pages} pages in all chunks, {} in the head",
+            head.pages
+        ));
+    }
+    let outside = chunks.iter().find(|chunk| {
+        let end = chunk.offset.get().checked_add(chunk.length.get().into());
+        chunk.offset.get() < index.offset || end.is_none_or(|end| end > index.offset + index.length)
+    });
+    match outside {
+        Some(chunk) => Err(format!("a chunk outside the index region: {chunk:?}")),
+        None => Ok(chunks),
     }
 }
 

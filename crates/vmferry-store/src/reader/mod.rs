@@ -53,6 +53,22 @@ impl Default for ReadOptions {
     }
 }
 
+impl ReadOptions {
+    /// Sets how many bytes of decompressed frames are kept.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Sets the number of threads that decompress and verify.
+    #[must_use]
+    pub fn workers(mut self, workers: NonZeroUsize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+}
+
 /// A checkpoint, open for reading. While it is open it cannot be deleted.
 pub struct Checkpoint {
     manifest: Manifest,
@@ -87,7 +103,7 @@ impl Checkpoint {
         options: ReadOptions,
     ) -> Result<Self, StoreError> {
         let file = manifest::file_name(name);
-        let Some(manifest_file) = backend.manifest(name)? else {
+        let Some(manifest_file) = backend.hold(name)? else {
             return Err(StoreError::NoSuchCheckpoint {
                 vm: name.vm.clone(),
                 id: name.id.to_string(),

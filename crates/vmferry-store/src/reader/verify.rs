@@ -1,4 +1,7 @@
-//! Proving that a checkpoint is whole: every byte of everything that it names.
+//! Proving that a checkpoint is whole: everything that it names, down to the last page.
+//!
+//! The invariant: what verifies can be restored. (A bit of a compressed frame that makes no difference
+//! to the pages that come out of it is not a damage.)
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};

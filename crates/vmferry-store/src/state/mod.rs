@@ -34,7 +34,6 @@ struct ConfigurationRecord {
     target_page_bits: Option<u32>,
     capabilities: Vec<String>,
     uuid: Option<String>,
-    element: Piece,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

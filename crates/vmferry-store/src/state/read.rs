@@ -4,6 +4,7 @@ use std::io::Read;
 use std::ops::Range;
 
 use vmferry::load::{Configuration, DeviceSection};
+use vmferry::save::MachineState;
 
 use super::{Index, Piece, REGION_DATA, REGION_INDEX, SectionRecord};
 use crate::backend::{Object, ObjectKind, ObjectName};
@@ -56,6 +57,15 @@ impl DeviceState {
     /// The trailing JSON description, if the stream had one.
     pub fn vmdesc(&self) -> Option<&[u8]> {
         self.vmdesc.clone().map(|piece| &self.data[piece])
+    }
+
+    /// The same in the form in which it is sent.
+    pub fn to_machine_state(&self) -> MachineState {
+        MachineState {
+            configuration: self.configuration.clone(),
+            devices: self.devices().map(|section| (&section).into()).collect(),
+            vmdesc: self.vmdesc().map(<[u8]>::to_vec),
+        }
     }
 
     /// Reads the state that a manifest refers to by `reference`.

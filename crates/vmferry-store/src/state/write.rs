@@ -31,18 +31,13 @@ impl StateWriter {
     }
 
     /// Records the configuration element.
-    pub(crate) fn configuration(&mut self, from: &Configuration) -> Result<(), StoreError> {
-        let mut element = Vec::new();
-        from.encode(&mut element);
-        let element = self.append(&element)?;
+    pub(crate) fn configuration(&mut self, from: &Configuration) {
         self.index.configuration = Some(ConfigurationRecord {
             machine: from.machine.clone(),
             target_page_bits: from.target_page_bits,
             capabilities: from.capabilities.clone(),
             uuid: from.uuid.map(|uuid| to_hex(&uuid)),
-            element,
         });
-        Ok(())
     }
 
     /// Records a device section.

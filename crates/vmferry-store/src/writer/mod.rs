@@ -14,7 +14,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use vmferry::load::{Configuration, DeviceSection, Visitor};
-use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks, is_zero};
+use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlock, RamBlocks, is_zero};
 
 use crate::backend::{ObjectKind, ObjectName, Session};
 use crate::config::Defaults;
@@ -22,7 +22,7 @@ use crate::digest::Keys;
 use crate::error::StoreError;
 use crate::limits::{MAX_BLOCKS, MAX_FRAME_PAGES, MAX_IDSTR_BYTES, MAX_PAGES};
 use crate::manifest::{
-    BlockDevice, BlockRecord, Machine, Manifest, RamRecord, SaveRecord, Statistics,
+    BlockDevice, BlockRecord, Machine, Manifest, PageCounts, RamRecord, SaveRecord, Statistics,
 };
 use crate::map::{MemoryMap, Recorded, write_map};
 use crate::name::{CheckpointId, CheckpointName, VmName};
@@ -181,31 +181,11 @@ impl Writer {
         let blocks = self.blocks.as_slice().iter().zip(counts);
         let ram = RamRecord {
             page_size: page_size.bytes() as u64,
-            blocks: blocks
-                .map(|(block, pages)| BlockRecord {
-                    idstr: block.idstr.clone(),
-                    used_length: block.used_length,
-                    host_page_size: block.host_page_size,
-                    pages,
-                })
-                .collect(),
+            blocks: blocks.map(|(block, pages)| record(block, pages)).collect(),
             map,
         };
-        let counters = self.progress.counters();
-        let sum = |of: fn(&crate::manifest::PackRecord) -> u64| packed.packs.iter().map(of).sum();
-        let pages_stored: u64 = sum(|pack| pack.pages);
-        let pages_data: u64 = ram.blocks.iter().map(|block| block.pages.data).sum();
-        let pack_bytes: u64 = sum(|pack| pack.size);
-        let statistics = Statistics {
-            pages_received: counters.pages,
-            pages_zero: counters.zero_pages,
-            pages_repeated: counters.repeated_pages,
-            pages_stored,
-            pages_dead: pages_stored.saturating_sub(pages_data),
-            raw_bytes: pages_stored * ram.page_size,
-            stored_bytes: pack_bytes + map.size + state.size,
-            stream_bytes: details.stream_bytes,
-        };
+        let written = packed.packs.iter().map(|pack| pack.size);
+        let stored_bytes = written.sum::<u64>() + map.size + state.size;
         let mut machine = details.machine;
         machine.machine_type = machine.machine_type.or(machine_type);
         let manifest = Manifest {
@@ -213,13 +193,17 @@ impl Writer {
             id: self.name.id.clone(),
             created: details.created.unwrap_or(self.begun),
             parent: None,
+            statistics: Statistics {
+                stored_bytes,
+                stream_bytes: details.stream_bytes,
+                ..count(self.progress.counters(), &ram, &packed)
+            },
             ram,
             state,
             packs: packed.packs,
             machine,
             block_devices: details.block_devices,
             save: details.save,
-            statistics,
             warnings: details.warnings,
             tags: details.tags,
         };
@@ -324,7 +308,10 @@ impl Visitor for Writer {
     type Error = StoreError;
 
     fn configuration(&mut self, configuration: &Configuration) -> Result<(), StoreError> {
-        self.step(|writer| writer.state.configuration(configuration))
+        self.step(|writer| {
+            writer.state.configuration(configuration);
+            Ok(())
+        })
     }
 
     fn ram_blocks(&mut self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), StoreError> {
@@ -383,6 +370,29 @@ impl Visitor for Writer {
 
     fn vmdesc(&mut self, json: &[u8]) -> Result<(), StoreError> {
         self.step(|writer| writer.state.vmdesc(json))
+    }
+}
+
+fn record(block: &RamBlock, pages: PageCounts) -> BlockRecord {
+    BlockRecord {
+        idstr: block.idstr.clone(),
+        used_length: block.used_length,
+        host_page_size: block.host_page_size,
+        pages,
+    }
+}
+
+fn count(counters: ProgressCounters, ram: &RamRecord, packed: &Packed) -> Statistics {
+    let pages_stored: u64 = packed.packs.iter().map(|pack| pack.pages).sum();
+    let pages_data: u64 = ram.blocks.iter().map(|block| block.pages.data).sum();
+    Statistics {
+        pages_received: counters.pages,
+        pages_zero: counters.zero_pages,
+        pages_repeated: counters.repeated_pages,
+        pages_stored,
+        pages_dead: pages_stored.saturating_sub(pages_data),
+        raw_bytes: pages_stored * ram.page_size,
+        ..Statistics::default()
     }
 }
 

@@ -1,0 +1,149 @@
+//! A save in a directory: files under temporary names, renamed when all of them are durable.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::root::{CHECKPOINTS, LEASE_EXTENSION, LOCK, Root, TEMPORARY};
+use crate::backend::files::{Lock, Locked, NewFile, OpenFile};
+use crate::backend::{ObjectKind, ObjectName, Session, Upload};
+use crate::digest::{random_bytes, to_hex};
+use crate::error::StoreError;
+use crate::name::CheckpointName;
+
+/// A save: a directory of its own, marked as alive by a lock on a file beside it.
+pub(super) struct DirSession {
+    shared: Arc<SessionDir>,
+    next: AtomicU32,
+}
+
+struct SessionDir {
+    root: Arc<Root>,
+    directory: PathBuf,
+    lease: PathBuf,
+    _held: Box<dyn OpenFile>,
+}
+
+impl DirSession {
+    /// Makes a session; the caller holds the store's lock.
+    pub(super) fn begin(root: &Arc<Root>) -> Result<Self, StoreError> {
+        let name = to_hex(&random_bytes::<8>()?);
+        let lease = format!("{TEMPORARY}/{name}{LEASE_EXTENSION}");
+        root.make_file(&lease)?;
+        let Locked::Held(held) = root.lock(&lease, Lock::TryExclusive)? else {
+            return Err(StoreError::Unreachable(
+                "a new lease was locked by somebody else",
+            ));
+        };
+        // From here on dropping it removes what there is of it.
+        let shared = Arc::new(SessionDir {
+            root: Arc::clone(root),
+            directory: root.path.join(TEMPORARY).join(name),
+            lease: root.path.join(lease),
+            _held: held,
+        });
+        root.make_dir(&shared.directory)?;
+        Ok(Self {
+            shared,
+            next: AtomicU32::new(0),
+        })
+    }
+}
+
+impl Session for DirSession {
+    fn create(&self) -> Result<Box<dyn Upload>, StoreError> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.shared.directory.join(format!("{number}.part"));
+        let root = &self.shared.root;
+        let file = root
+            .files
+            .create_new(&path)
+            .map_err(|error| root.error("create", &path, error))?;
+        Ok(Box::new(DirUpload {
+            session: Arc::clone(&self.shared),
+            path,
+            file,
+        }))
+    }
+
+    fn commit(
+        &self,
+        objects: &[ObjectName],
+        name: &CheckpointName,
+        manifest: &[u8],
+    ) -> Result<(), StoreError> {
+        let root = &self.shared.root;
+        let staged = self.shared.directory.join("manifest.json");
+        root.write_file(&staged, manifest)?;
+        let mut objects = objects.to_vec();
+        objects.sort();
+        objects.dedup();
+
+        let _lock = root.lock(LOCK, Lock::Shared)?;
+        for kind in ObjectKind::ALL {
+            let mut renamed = false;
+            for object in objects.iter().filter(|object| object.kind == kind) {
+                let staged = self.shared.directory.join(object.file_name());
+                if root.files.open(&staged).is_ok() {
+                    root.rename(&staged, &root.object(*object))?;
+                    renamed = true;
+                } else if self.shared.root.open(&root.object(*object))?.is_none() {
+                    return Err(StoreError::Missing {
+                        object: *object,
+                        named_by: format!("the save of {}", name.vm),
+                    });
+                }
+            }
+            if renamed {
+                root.sync_dir(&root.path.join(kind.directory()))?;
+            }
+        }
+        let checkpoints = root.path.join(CHECKPOINTS);
+        let directory = checkpoints.join(name.vm.as_str());
+        root.make_dir(&directory)?;
+        root.sync_dir(&checkpoints)?;
+        root.sync_dir(&root.path)?;
+        root.rename(&staged, &root.manifest(name))?;
+        root.sync_dir(&directory)
+    }
+}
+
+impl Drop for SessionDir {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by a later save: its lease is no longer locked.
+        let _ = self.root.remove_session(&self.directory);
+        let _ = self.root.files.remove_file(&self.lease);
+    }
+}
+
+struct DirUpload {
+    session: Arc<SessionDir>,
+    path: PathBuf,
+    file: Box<dyn NewFile>,
+}
+
+impl Upload for DirUpload {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let root = &self.session.root;
+        self.file
+            .append(bytes)
+            .map_err(|error| root.error("write", &self.path, error))
+    }
+
+    fn seal(mut self: Box<Self>, name: ObjectName) -> Result<(), StoreError> {
+        let root = &self.session.root;
+        self.file
+            .sync()
+            .map_err(|error| root.error("sync", &self.path, error))?;
+        root.rename(&self.path, &self.session.directory.join(name.file_name()))
+    }
+}
+
+impl fmt::Debug for DirSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DirSession")
+            .field(&self.shared.directory)
+            .finish()
+    }
+}

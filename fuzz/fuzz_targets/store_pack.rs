@@ -1,0 +1,10 @@
+//! A pack that is anything at all.
+
+#![no_main]
+
+mod common;
+
+use libfuzzer_sys::fuzz_target;
+use vmferry_store::backend::ObjectKind;
+
+fuzz_target!(|bytes: &[u8]| common::read_with(ObjectKind::Pack, bytes));
