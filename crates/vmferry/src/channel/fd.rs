@@ -2,8 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
-use super::{ReadChannel, Segment, SegmentMut, WriteChannel};
+use rustix::event::PollFlags;
+
+use super::{Interest, ReadChannel, Segment, SegmentMut, WriteChannel, poll};
 use crate::sys;
 
 /// A descriptor that is read or written as it is.
@@ -34,10 +37,18 @@ impl ReadChannel for Fd {
     fn read_segments(&mut self, segments: &mut [SegmentMut<'_>]) -> io::Result<usize> {
         sys::readv(self.0.as_fd(), segments)
     }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        poll::wait(self.0.as_fd(), PollFlags::IN, timeout)
+    }
 }
 
 impl WriteChannel for Fd {
     fn write_segments(&mut self, segments: &[Segment<'_>]) -> io::Result<usize> {
         sys::writev(self.0.as_fd(), segments)
+    }
+
+    fn wait(&mut self, _: Interest, timeout: Option<Duration>) -> io::Result<()> {
+        poll::wait(self.0.as_fd(), PollFlags::OUT, timeout)
     }
 }

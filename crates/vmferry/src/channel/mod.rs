@@ -5,87 +5,46 @@
 //! halves that are owned by whoever reads and whoever writes; the descriptor closes with the last
 //! half.
 //!
-//! | channel | is |
-//! |---|---|
-//! | [`Socket`] | a connected stream socket: unix, tcp |
-//! | [`Fd`] | any descriptor that can be read or written: a pipe, an inherited one |
-//! | [`File`] | a regular file |
-//! | [`Memory`], [`Bytes`] | a vector to write to, a slice to read from |
-//! | [`Null`] | takes everything, gives nothing |
-//! | [`Std`] | anything that is `io::Read` or `io::Write` |
+//! | channel | is | can also |
+//! |---|---|---|
+//! | [`Socket`] | a connected stream socket: unix, tcp, vsock | shutdown, descriptors (unix), zero-copy (tcp) |
+//! | [`Fd`] | any descriptor that can be read or written: a pipe, an inherited one | |
+//! | [`File`] | a regular file, from an offset on | seek, positioned |
+//! | [`Exec`] | a child process; its failure is the channel's | |
+//! | [`Memory`], [`Bytes`] | a vector to write to, a slice to read from | seek, positioned |
+//! | [`Null`] | takes everything, gives nothing | |
+//! | [`Std`] | anything that is `io::Read` or `io::Write` | |
+#![cfg_attr(
+    feature = "tls",
+    doc = "| [`tls::Tls`] | TLS over a socket, with certificates on both sides | shutdown |"
+)]
+//!
+//! A channel of one's own needs one method, [`WriteChannel::write_segments`] or
+//! [`ReadChannel::read_segments`].
 
+mod exec;
 mod fd;
 mod file;
 mod memory;
+mod null;
+mod poll;
 mod socket;
 mod std_io;
+mod traits;
 
+#[cfg(feature = "tls")]
+pub mod tls;
+
+pub use exec::{Exec, ExecReader, ExecWriter};
 pub use fd::Fd;
 pub use file::File;
-pub use memory::{Bytes, Memory, Null};
+pub use memory::{Bytes, Memory};
+pub use null::Null;
 pub use socket::{Socket, SocketReader, SocketWriter};
 pub use std_io::Std;
+pub use traits::{
+    Blocking, Capabilities, Duplex, Interest, ReadChannel, SeekChannel, Shutdown, Ticket,
+    WriteChannel,
+};
 
-use std::io;
-use std::sync::Arc;
-
-pub use crate::sys::{RamSlice, RamSliceMut, Segment, SegmentMut};
-
-/// Takes bytes.
-pub trait WriteChannel {
-    /// Writes a prefix of `segments` and tells its length, which is not 0 unless they are empty.
-    ///
-    /// # Errors
-    /// What the transport says; `WouldBlock` means that nothing was written and nothing is lost.
-    /// Interruptions are retried inside.
-    fn write_segments(&mut self, segments: &[Segment<'_>]) -> io::Result<usize>;
-
-    /// Makes sure that what was written does not stay in a buffer of the channel.
-    ///
-    /// # Errors
-    /// What the transport says.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// What ends blocked calls from another thread, if the transport can do that.
-    fn shutdown_handle(&self) -> Option<Arc<dyn Shutdown>> {
-        None
-    }
-}
-
-/// Gives bytes.
-pub trait ReadChannel {
-    /// Reads into `segments` in their order, and tells how many bytes came: 0 only at the end.
-    ///
-    /// # Errors
-    /// What the transport says; `WouldBlock` means that nothing has come yet. Interruptions are
-    /// retried inside.
-    fn read_segments(&mut self, segments: &mut [SegmentMut<'_>]) -> io::Result<usize>;
-
-    /// What ends blocked calls from another thread, if the transport can do that.
-    fn shutdown_handle(&self) -> Option<Arc<dyn Shutdown>> {
-        None
-    }
-}
-
-/// A channel in both directions.
-pub trait Duplex {
-    /// The half that is read.
-    type Reader: ReadChannel;
-    /// The half that is written.
-    type Writer: WriteChannel;
-
-    /// Takes it apart, once. The transport closes when both halves are gone.
-    #[doc(alias = "qemu_file_get_return_path")]
-    fn split(self) -> (Self::Reader, Self::Writer);
-}
-
-/// Ends blocked reads and writes of a channel, from any thread, without closing its descriptor.
-pub trait Shutdown: Send + Sync {
-    /// Shuts both directions down.
-    ///
-    /// # Errors
-    /// What the transport says.
-    fn shutdown(&self) -> io::Result<()>;
-}
+pub use crate::sys::{RamMapping, RamSlice, RamSliceMut, Segment, SegmentMut};
