@@ -207,21 +207,28 @@ fn a_page_that_a_source_shows_twice_is_sent_once() -> Result<()> {
 struct Repeating<W> {
     inner: W,
     record: Vec<u8>,
+    /// A zero that was put alone: behind it the stream ends, or more follows.
+    held: bool,
 }
 
 impl<W: vmferry::wire::Sink> vmferry::wire::Sink for Repeating<W> {
     fn put(&mut self, bytes: &[u8]) {
-        // The end of the stream is the only byte that is put alone.
-        if bytes == [0] {
-            let record = std::mem::take(&mut self.record);
-            self.inner.put(&record);
+        if std::mem::replace(&mut self.held, bytes == [0]) {
+            self.inner.put(&[0]);
         }
-        self.inner.put(bytes);
+        if !self.held {
+            self.inner.put(bytes);
+        }
     }
 }
 
 impl<W: vmferry::save::Outgoing> vmferry::save::Outgoing for Repeating<W> {
     fn flush(&mut self) -> Result<(), vmferry::error::Error> {
+        // Whatever else is sent at once ends with a section's footer.
+        if std::mem::take(&mut self.held) {
+            self.inner.put(&self.record);
+            self.inner.put(&[0]);
+        }
         self.inner.flush()
     }
 
@@ -254,6 +261,7 @@ fn a_page_that_is_sent_twice_is_found_by_qemu() -> Result<()> {
         let writer = Repeating {
             inner: Writer::new(writer),
             record,
+            held: false,
         };
         let reader = Reader::new(reader);
         let abort = reader.abort_handle();
