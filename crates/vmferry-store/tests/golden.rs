@@ -6,83 +6,10 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
+use common::golden::{details, golden};
 use common::{Machine, files, open};
-use vmferry_store::backend::DirBackend;
-use vmferry_store::config::StoreConfig;
-use vmferry_store::digest::StoreKey;
-use vmferry_store::manifest::{
-    BlockDevice, BlockNode, Endianness, Machine as MachineRecord, SaveMode, SaveRecord,
-};
-use vmferry_store::{CheckpointName, Defaults, Details, SaveOptions, Store};
-
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/store-v1")
-}
-
-fn details() -> Details {
-    Details {
-        created: Some("2026-11-23T12:00:00.5Z".parse().unwrap()),
-        machine: MachineRecord {
-            name: Some("golden".into()),
-            qemu_version: Some("10.0.2".into()),
-            architecture: Some("x86_64".into()),
-            endianness: Some(Endianness::Little),
-            run_state: Some("running".into()),
-            command_line: vec!["qemu-system-x86_64".into(), "-m".into(), "24K".into()],
-            cwd: Some("/srv".into()),
-            ..MachineRecord::default()
-        },
-        block_devices: vec![BlockDevice {
-            device: "drive0".into(),
-            node: Some("node0".into()),
-            file: Some("/srv/disk.qcow2".into()),
-            format: Some("qcow2".into()),
-            read_only: Some(false),
-            nodes: vec![BlockNode {
-                node: "node0".into(),
-                driver: Some("qcow2".into()),
-                file: Some("/srv/disk.qcow2".into()),
-            }],
-            ..BlockDevice::default()
-        }],
-        save: SaveRecord {
-            mode: Some(SaveMode::Snapshot),
-            tool: Some("vmferry 0.1.0".into()),
-            pause_us: Some(1234),
-            duration_us: Some(56789),
-        },
-        warnings: vec!["not a real machine".into()],
-        ..Details::default()
-    }
-}
-
-/// Makes `testdata/store-v1`:
-/// `cargo test -p vmferry-store --test golden -- --ignored make_the_golden_store`
-#[test]
-#[ignore = "writes testdata; to be run by hand, once for each version of the format"]
-fn make_the_golden_store() {
-    let path = golden();
-    if path.exists() {
-        fs::remove_dir_all(&path).unwrap();
-    }
-    let config = StoreConfig {
-        store_id: "00112233445566778899aabbccddeeff".into(),
-        key: StoreKey::from_bytes([0x5a; 32]),
-        defaults: Defaults {
-            frame_bytes: 4096,
-            pack_bytes: 3000,
-            ..Defaults::default()
-        },
-    };
-    let store = Store::create_with(DirBackend::new(&path), &config).unwrap();
-    let begun = "2026-11-23T12:00:00Z".parse().unwrap();
-    let options = SaveOptions::default().begun(begun);
-    let mut writer = store.save("golden".parse().unwrap(), &options).unwrap();
-    Machine::small().feed(&mut writer).unwrap();
-    writer.publish(details()).unwrap();
-}
+use vmferry_store::{CheckpointName, Store};
 
 fn name(store: &Store) -> CheckpointName {
     store.resolve(&"golden@latest".parse().unwrap()).unwrap()

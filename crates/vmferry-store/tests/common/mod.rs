@@ -7,6 +7,8 @@
     reason = "each test program uses a part of this"
 )]
 
+pub mod golden;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
