@@ -21,8 +21,11 @@ use crate::ui::Signals;
 /// How long a QEMU that was just started may take to greet: it may have memory to reserve.
 const START: Duration = Duration::from_secs(60);
 
-/// How long a QEMU that has lost its machine may take to end.
+/// How long a QEMU that has closed its monitor may take to end.
 const END: Duration = Duration::from_secs(5);
+
+/// How long a QEMU may take to show that it ends: it closes the channel of the stream first.
+const SHOW: Duration = Duration::from_millis(500);
 
 /// The monitor that is added to a QEMU that we start.
 const MONITOR: &str = "vmferry-monitor";
@@ -76,7 +79,7 @@ impl Destination {
                 child: Some(child),
             }),
             Err(error) => {
-                let status = ended(&mut child).map(|status| format!(" ({status})"));
+                let status = ended(&mut child, END).map(|status| format!(" ({status})"));
                 let text = format!("QEMU did not start{}", status.unwrap_or_default());
                 let _ = child.kill();
                 let _ = child.wait();
@@ -133,12 +136,8 @@ impl Destination {
             return error;
         };
         // A QEMU that could not load its machine ends by itself.
-        let status = if self.client.is_closed() {
-            ended(child)
-        } else {
-            None
-        };
-        let Some(status) = status else {
+        let patience = if self.client.is_closed() { END } else { SHOW };
+        let Some(status) = ended(child, patience) else {
             let _ = child.kill();
             let _ = child.wait();
             return error;
@@ -148,13 +147,13 @@ impl Destination {
 }
 
 /// Waits a little for the end of a process that has no reason to go on.
-fn ended(child: &mut Child) -> Option<ExitStatus> {
+fn ended(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
     let process = rustix::process::pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok()?;
     let mut polled = [rustix::event::PollFd::new(
         &process,
         rustix::event::PollFlags::IN,
     )];
-    rustix::event::poll(&mut polled, END.try_into().ok().as_ref()).ok()?;
+    rustix::event::poll(&mut polled, patience.try_into().ok().as_ref()).ok()?;
     child.try_wait().ok().flatten()
 }
 
