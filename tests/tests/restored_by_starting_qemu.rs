@@ -15,7 +15,7 @@ fn saved(release: Release, vmferry: &Vmferry) -> Result<(Guest, Vec<String>)> {
     let line = line.collect::<Result<_, _>>();
     source.qmp().execute("quit", serde_json::Value::Null)?;
     source.wait_for_end()?;
-    let line = line.map_err(|word| anyhow::anyhow!("{}", word.display()))?;
+    let line = line.map_err(|word| anyhow::anyhow!("{word:?} is no text"))?;
     Ok((source, line))
 }
 

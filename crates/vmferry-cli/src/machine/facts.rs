@@ -1,7 +1,6 @@
 //! What the monitor says of the machine.
 
 use serde_json::{Value, json};
-use vmferry::ram::RamBlocks;
 use vmferry_store::manifest::{Endianness, Machine};
 
 use super::Process;
@@ -53,35 +52,6 @@ pub fn learn(client: &Client) -> Result<Machine> {
     })
 }
 
-/// The size in bytes of the host pages behind each of `blocks`, as this QEMU has them.
-///
-/// # Errors
-/// The monitor does not answer.
-pub fn host_page_sizes(client: &Client, blocks: &RamBlocks, base: u64) -> Result<Vec<u64>> {
-    let listing = client.human("info ramblock")?;
-    let size = |idstr: &str| {
-        listing
-            .lines()
-            .find_map(|line| page_size_of(line, idstr))
-            .unwrap_or(base)
-    };
-    Ok(blocks.iter().map(|(_, block)| size(&block.idstr)).collect())
-}
-
-/// From a line like `  pc.ram    4 KiB  0x0000000000000000 …`.
-fn page_size_of(line: &str, idstr: &str) -> Option<u64> {
-    let mut words = line.trim_start().strip_prefix(idstr)?.split_whitespace();
-    let number: u64 = words.next()?.parse().ok()?;
-    let unit = match words.next()? {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.checked_mul(unit)
-}
-
 fn endianness(architecture: &str) -> Option<Endianness> {
     match architecture {
         "x86_64" | "i386" | "aarch64" | "arm" | "riscv64" | "riscv32" | "loongarch64" => {
@@ -104,19 +74,4 @@ fn optional(result: Result<Value>) -> Result<Option<Value>> {
 
 fn text(value: &Value, member: &str) -> Option<String> {
     Some(value.get(member)?.as_str()?.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn page_sizes_are_read_from_the_listing_of_qemu() {
-        let line = "                mem0      2 MiB  0x0000000000000000 0x0000000004000000";
-        assert_eq!(page_size_of(line, "mem0"), Some(2 << 20));
-        assert_eq!(page_size_of(line, "mem"), None);
-        let line = "   /rom@etc/acpi/tables    4 KiB  0x0000000004080000 0x0000000000020000";
-        assert_eq!(page_size_of(line, "/rom@etc/acpi/tables"), Some(4096));
-        assert_eq!(page_size_of("   Block Name    PSize", "Block"), None);
-    }
 }

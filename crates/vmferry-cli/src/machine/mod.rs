@@ -4,8 +4,10 @@ mod block;
 mod command_line;
 mod facts;
 mod process;
+mod ram;
 
 pub use block::{block_devices, is_writable};
 pub use command_line::{Recorded, shell_words};
-pub use facts::{host_page_sizes, learn, machine_type, run_state};
+pub use facts::{learn, machine_type, run_state};
 pub use process::{Process, qemu_above};
+pub use ram::RamListing;

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use crossbeam_channel::{bounded, select};
@@ -15,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use super::transfer::Failed;
 use crate::command::save::{GREETING, no_monitor};
 use crate::machine::shell_words;
+use crate::migration;
 use crate::qmp::Client;
 use crate::ui::Signals;
 
@@ -26,6 +27,9 @@ const END: Duration = Duration::from_secs(5);
 
 /// How long a QEMU may take to show that it ends: it closes the channel of the stream first.
 const SHOW: Duration = Duration::from_millis(500);
+
+/// How often its state is asked for meanwhile.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The monitor that is added to a QEMU that we start.
 const MONITOR: &str = "vmferry-monitor";
@@ -124,7 +128,7 @@ impl Destination {
     /// ended.
     pub(super) fn explain(&mut self, failed: Failed) -> anyhow::Error {
         let error = match failed {
-            Failed::WhileTheGuestRan(error) if !self.client.is_closed() => {
+            Failed::WhileTheGuestRan(error) if self.holds_the_guest() => {
                 return error.context(
                     "QEMU holds the guest in 'postcopy-paused': what it has is kept, and it waits for \
                      the rest of its memory",
@@ -143,6 +147,24 @@ impl Destination {
             return error;
         };
         error.context(anyhow!("QEMU has ended ({status}); it says why above"))
+    }
+}
+
+impl Destination {
+    /// Whether QEMU keeps a guest that lacks memory. One that could not load its machine ends, or
+    /// says that it has failed.
+    fn holds_the_guest(&self) -> bool {
+        let deadline = Instant::now() + SHOW;
+        while Instant::now() < deadline {
+            match migration::glance(&self.client) {
+                Ok(Some(status)) if status.name() == "postcopy-paused" => return true,
+                Ok(Some(status)) if status.name() == "failed" => return false,
+                // Its monitor stands still when a thread that it needs waits for memory, too.
+                Ok(_) => std::thread::sleep(LOOK),
+                Err(_) => return false,
+            }
+        }
+        !self.client.is_closed()
     }
 }
 

@@ -19,7 +19,7 @@ use vmferry_store::Checkpoint;
 use crate::args::Restore;
 use crate::command::machine_state;
 use crate::command::serve::stream_config;
-use crate::machine;
+use crate::machine::{self, RamListing};
 use crate::migration::{self, Wanted};
 use crate::qmp::{self, Client, Events};
 use crate::ui::{
@@ -92,7 +92,7 @@ impl Observer for Seen {
 impl Transfer<'_> {
     pub(super) fn run(&self) -> Result<Outcome, Failed> {
         let state = machine_state(self.checkpoint)?;
-        self.check(&state)?;
+        let there = self.check(&state)?;
         let wanted = match self.restore.lazy {
             true => Wanted::lazy_destination(),
             false => Wanted::plain(),
@@ -108,7 +108,7 @@ impl Transfer<'_> {
         let base = rustix::param::page_size() as u64;
         let host_pages = HostPages {
             base,
-            blocks: machine::host_page_sizes(self.client, self.checkpoint.blocks(), base)?,
+            blocks: there.host_page_sizes(self.checkpoint.blocks(), base),
         };
         let (ours, theirs) = UnixStream::pair()?;
         self.client.getfd(FD_NAME, theirs.as_fd())?;
@@ -134,8 +134,8 @@ impl Transfer<'_> {
         })
     }
 
-    /// Whether this QEMU waits, and for such a machine.
-    fn check(&self, state: &MachineState) -> Result<()> {
+    /// Whether this QEMU waits, and for such a machine; and the RAM that it has.
+    fn check(&self, state: &MachineState) -> Result<RamListing> {
         let run_state = machine::run_state(self.client)?;
         if run_state != "inmigrate" {
             bail!(
@@ -163,7 +163,11 @@ impl Transfer<'_> {
                 );
             }
         }
-        Ok(())
+        let there = RamListing::query(self.client)?;
+        match there.mismatch(self.checkpoint.blocks()) {
+            Some(mismatch) => bail!(mismatch),
+            None => Ok(there),
+        }
     }
 
     fn refused(&self, error: qmp::Error) -> Error {
