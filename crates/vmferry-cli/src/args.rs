@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
 use vmferry_store::{CheckpointRef, VmName};
 
 use crate::ui::ProgressStyle;
@@ -15,7 +16,10 @@ use crate::ui::ProgressStyle;
     version,
     max_term_width = 100,
     after_help = "The result goes to standard output, everything else to standard error.\n\
-        Exit status: 0 done, 1 found damage, 2 could not do it, 130 or 143 interrupted."
+        Exit status: 0 done, 1 found damage, 2 could not do it, 130 or 143 interrupted.\n\
+        What is not said here is looked for in VMFERRY_STORE, VMFERRY_PROGRESS, VMFERRY_MODE and\n\
+        VMFERRY_STALL_TIMEOUT, then in $XDG_CONFIG_HOME/vmferry/config.toml (store, progress, mode,\n\
+        stall-timeout)."
 )]
 pub struct Cli {
     /// What is the same for all commands.
@@ -32,15 +36,9 @@ pub struct Global {
     /// Where the checkpoints are [default: $XDG_DATA_HOME/vmferry]
     #[arg(long, global = true, env = "VMFERRY_STORE", value_name = "DIR")]
     pub store: Option<PathBuf>,
-    /// How progress is shown
-    #[arg(
-        long,
-        global = true,
-        env = "VMFERRY_PROGRESS",
-        value_name = "STYLE",
-        default_value = "auto"
-    )]
-    pub progress: ProgressStyle,
+    /// How progress is shown [default: auto]
+    #[arg(long, global = true, env = "VMFERRY_PROGRESS", value_name = "STYLE")]
+    pub progress: Option<ProgressStyle>,
     /// Print the result as JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -89,13 +87,19 @@ pub struct Save {
     #[command(flatten)]
     /// Where the machine comes from.
     pub from: SaveFrom,
-    /// How the machine is saved
-    #[arg(long, value_enum, default_value_t, conflicts_with = "stdin")]
-    pub mode: Mode,
-    /// End the save when the store has taken nothing for so many seconds; a guest that writes stands
-    /// still meanwhile
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub stall_timeout: Duration,
+    /// How the machine is saved [default: snapshot]
+    #[arg(
+        long,
+        value_enum,
+        env = "VMFERRY_MODE",
+        hide_env = true,
+        conflicts_with = "stdin"
+    )]
+    pub mode: Option<Mode>,
+    /// End the save when the store has taken nothing for so many seconds [default: 10]; a guest that
+    /// writes stands still meanwhile
+    #[arg(long, value_name = "SECONDS", env = "VMFERRY_STALL_TIMEOUT", hide_env = true, value_parser = seconds)]
+    pub stall_timeout: Option<Duration>,
     /// Standard input is a lifeline, and the stream comes on it.
     #[arg(long, hide = true, requires = "stdin")]
     pub guarded: bool,
@@ -113,8 +117,16 @@ pub struct SaveFrom {
     pub stdin: bool,
 }
 
+impl Save {
+    /// How long the store may take nothing.
+    pub fn stall_timeout(&self) -> Duration {
+        self.stall_timeout.unwrap_or(Duration::from_secs(10))
+    }
+}
+
 /// How a machine is saved.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// QEMU's background snapshot: a pause of milliseconds, then the guest runs on while its memory of
     /// that instant is saved. A guest that is paused already is saved as with 'stop'
@@ -206,10 +218,20 @@ pub struct Delete {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("a number of seconds from 0.1 to 86400 is expected".into()),
-    }
+    let number = text.parse::<f64>().ok();
+    number
+        .and_then(patience)
+        .ok_or_else(|| PATIENCE_EXPECTED.into())
+}
+
+/// What is said of a time that is no patience.
+pub(crate) const PATIENCE_EXPECTED: &str = "a number of seconds from 0.1 to 86400 is expected";
+
+/// Seconds, if so many make sense.
+pub(crate) fn patience(seconds: f64) -> Option<Duration> {
+    (0.1..=86_400.0)
+        .contains(&seconds)
+        .then(|| Duration::from_secs_f64(seconds))
 }
 
 /// QEMU's way of naming a socket; a bare path is understood too.

@@ -6,4 +6,5 @@ pub mod guardian;
 pub mod machine;
 pub mod migration;
 pub mod qmp;
+pub mod settings;
 pub mod ui;

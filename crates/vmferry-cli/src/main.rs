@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use vmferry_cli::args::{Cli, Command};
+use vmferry_cli::settings::Settings;
 use vmferry_cli::{command, guardian, ui};
 
 fn main() -> ExitCode {
@@ -28,7 +29,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<ExitCode> {
+fn run(mut cli: Cli) -> Result<ExitCode> {
+    Settings::load()?.fill(&mut cli);
     let global = &cli.global;
     match cli.command {
         Command::Save(save) => command::save::run(global, &save),

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use vmferry::channel::Fd;
+use vmferry::error::Error;
 use vmferry::load::{
     Configuration, DeviceSection, LoadError, Options, Phase, Split, Visitor, VmDescRule, load,
 };
@@ -71,13 +72,13 @@ struct Section {
 pub fn run(global: &Global, inspect: &Inspect) -> Result<ExitCode> {
     let what = &inspect.what;
     let findings = if what == "-" {
-        stream(Fd::new(std::io::stdin().as_fd().try_clone_to_owned()?))
+        stream(Fd::new(std::io::stdin().as_fd().try_clone_to_owned()?))?
     } else if what.contains('/') || Path::new(what).exists() {
         let file = File::open(what).with_context(|| format!("cannot open {what}"))?;
         if file.metadata()?.is_dir() {
             bail!("{what} is a directory; a file with a stream, or VM[@ID], is expected");
         }
-        stream(Fd::new(file))
+        stream(Fd::new(file)).with_context(|| format!("cannot look into {what}"))?
     } else {
         let reference: CheckpointRef = what
             .parse()
@@ -99,7 +100,7 @@ pub fn run(global: &Global, inspect: &Inspect) -> Result<ExitCode> {
     }
 }
 
-fn stream(channel: Fd) -> Findings {
+fn stream(channel: Fd) -> Result<Findings> {
     let mut findings = Findings {
         schema: SCHEMA,
         what: "stream",
@@ -110,12 +111,16 @@ fn stream(channel: Fd) -> Findings {
     };
     match load(&mut Reader::new(channel), &mut findings, &options) {
         Ok(summary) => findings.stream_bytes = Some(summary.bytes),
+        // Where not even the header is one, there is nothing to describe.
+        Err(LoadError::Read(Error::Format(error))) if error.at == 0 => {
+            return Err(anyhow::Error::from(error).context("this is no migration stream"));
+        }
         Err(LoadError::Read(error)) => {
             findings.error = Some(ui::chain(&anyhow::Error::from(error)));
         }
         Err(LoadError::Visitor(never)) => match never {},
     }
-    findings
+    Ok(findings)
 }
 
 fn checkpoint(checkpoint: &Checkpoint) -> Result<Findings> {
@@ -218,16 +223,22 @@ impl std::fmt::Display for Findings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.head(f)?;
         if !self.blocks.is_empty() {
-            let mut table =
-                Table::new(&["RAM BLOCK", ">SIZE", ">PAGES", ">ZERO", ">DATA", ">SHARE"]);
+            let mut table = Table::new(&[
+                "RAM BLOCK",
+                ">SIZE",
+                ">PAGES",
+                ">DATA",
+                ">ZERO",
+                ">ZERO SHARE",
+            ]);
             for block in &self.blocks {
                 table.row([
                     block.idstr.clone(),
                     ui::bytes(block.used_length),
                     block.pages.to_string(),
-                    block.zero_pages.to_string(),
                     block.data_pages.to_string(),
-                    ui::percent(block.data_pages, block.pages),
+                    block.zero_pages.to_string(),
+                    ui::percent(block.zero_pages, block.pages),
                 ]);
             }
             write!(f, "\n{table}")?;

@@ -14,6 +14,7 @@ use vmferry::save::MachineState;
 use vmferry_store::{Checkpoint, CheckpointRef, ReadOptions, Store};
 
 use crate::args::Global;
+use crate::settings::user_folder;
 
 /// The exit status of a command that found what it looked at damaged.
 pub const DAMAGED: u8 = 1;
@@ -32,13 +33,8 @@ pub fn store_path(global: &Global) -> Result<PathBuf> {
     if let Some(path) = &global.store {
         return Ok(path.clone());
     }
-    let absolute = |name| {
-        let path = PathBuf::from(std::env::var_os(name)?);
-        path.is_absolute().then_some(path)
-    };
-    let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
-    match data {
-        Some(data) => Ok(data.join("vmferry")),
+    match user_folder("XDG_DATA_HOME", ".local/share") {
+        Some(folder) => Ok(folder),
         None => bail!("where is the store? give --store DIR, or set VMFERRY_STORE"),
     }
 }
@@ -46,6 +42,12 @@ pub fn store_path(global: &Global) -> Result<PathBuf> {
 /// Opens the store, which must be there.
 fn open_store(global: &Global) -> Result<Store> {
     let path = store_path(global)?;
+    if !path.exists() {
+        bail!(
+            "there is no store in {}: 'vmferry save' makes one, and --store names another",
+            path.display()
+        );
+    }
     Store::open(&path).with_context(|| format!("cannot open the store in {}", path.display()))
 }
 

@@ -24,12 +24,11 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// `45 %`; nothing of nothing is all of it.
+/// `45 %`; a part of nothing is no number.
 pub fn percent(part: u64, whole: u64) -> String {
-    let percent = u128::from(part) * 100 / u128::from(whole.max(1));
-    match whole {
-        0 => "100 %".into(),
-        _ => format!("{percent} %"),
+    match (u128::from(part) * 100).checked_div(u128::from(whole)) {
+        Some(percent) => format!("{percent} %"),
+        None => "-".into(),
     }
 }
 
@@ -45,6 +44,6 @@ mod tests {
         assert_eq!(duration(Duration::from_millis(1500)), "1.5 s");
         assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
         assert_eq!(percent(1, 3), "33 %");
-        assert_eq!(percent(0, 0), "100 %");
+        assert_eq!(percent(0, 0), "-");
     }
 }

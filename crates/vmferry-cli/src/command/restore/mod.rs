@@ -56,7 +56,7 @@ pub fn run(global: &Global, restore: &Restore) -> Result<ExitCode> {
         client: destination.client(),
         checkpoint: &checkpoint,
         restore,
-        style: global.progress,
+        style: global.progress.unwrap_or_default(),
         signals: &signals,
     };
     match transfer.run() {

@@ -58,14 +58,14 @@ fn guard(save: &Save, channel: &OwnedFd) -> Result<Outcome> {
     let arguments: Vec<_> = arguments.iter().map(OsString::as_os_str).collect();
     let (saver, mut lifeline) = spawn(&arguments).context("cannot start the saver")?;
     lifeline.send(&Message::Channel, &[channel.as_fd()])?;
-    let outcome = watch(&mut lifeline, save.stall_timeout + GRACE, |_| {})?;
+    let outcome = watch(&mut lifeline, save.stall_timeout() + GRACE, |_| {})?;
     if outcome == Outcome::Silent {
         let pid = rustix::process::Pid::from_child(&saver);
         let saver = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
         let _ = rustix::process::pidfd_send_signal(&saver, Signal::KILL);
         ui::warn(format_args!(
             "the store has taken nothing for {:?} (--stall-timeout): is its disk hanging?",
-            save.stall_timeout
+            save.stall_timeout()
         ));
     }
     Ok(outcome)
@@ -95,7 +95,7 @@ pub(super) fn run_as_saver(global: &Global, save: &Save) -> Result<ExitCode> {
             recv(signals.receiver()) -> signal => return Err(signal.unwrap_or(Interrupted(2)).into()),
             recv(beat) -> _ => {
                 let stalled = intake.progress().stalled(Instant::now());
-                if stalled.is_none_or(|stalled| stalled <= save.stall_timeout) {
+                if stalled.is_none_or(|stalled| stalled <= save.stall_timeout()) {
                     lifeline.beat();
                 }
             }

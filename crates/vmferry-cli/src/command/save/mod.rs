@@ -23,7 +23,7 @@ pub(super) use refusal::no_monitor;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
 use vmferry_store::manifest::BlockDevice;
 use vmferry_store::{Manifest, Store};
@@ -50,7 +50,13 @@ pub fn run(global: &Global, save: &Save) -> Result<ExitCode> {
 }
 
 fn open_or_create(global: &Global) -> Result<Store> {
-    Ok(Store::open_or_create(store_path(global)?)?)
+    let path = store_path(global)?;
+    // A store is made where it was asked for, but a mistyped path is no reason to make folders.
+    if let (None, Some(parent)) = (&global.store, path.parent()) {
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("cannot make the folder {}", parent.display()))?;
+    }
+    Ok(Store::open_or_create(path)?)
 }
 
 /// A checkpoint fits only the disk contents of its moment: whoever restores it on a disk that went on

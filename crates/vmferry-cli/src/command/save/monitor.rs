@@ -22,7 +22,6 @@ pub(in crate::command) const GREETING: Duration = Duration::from_secs(3);
 /// Saves the machine behind `socket`.
 pub(super) fn run(global: &Global, save: &Save, socket: &Path) -> Result<Manifest> {
     // What can be wrong on our side is found out before the machine is touched.
-    let store = open_or_create(global)?;
     let signals = Signals::catch().context("cannot catch signals")?;
     let client = Client::connect(socket, GREETING).map_err(refusal::no_monitor)?;
     let run_state = machine::run_state(&client)?;
@@ -39,9 +38,11 @@ pub(super) fn run(global: &Global, save: &Save, socket: &Path) -> Result<Manifes
     };
     details.machine.run_state = Some(run_state.clone());
 
-    let mut progress = Progress::new(global.progress, "save");
+    let store = open_or_create(global)?;
+    let mut progress = Progress::new(global.progress.unwrap_or_default(), "save");
+    let asked = save.mode.unwrap_or_default();
     let began = Instant::now();
-    let mut modes = modes(save.mode, guest, &run_state).into_iter();
+    let mut modes = modes(asked, guest, &run_state).into_iter();
     let (mode, saved) = loop {
         let mode = modes.next().context("there is no mode left to try")?;
         let attempt = Attempt {
@@ -51,7 +52,7 @@ pub(super) fn run(global: &Global, save: &Save, socket: &Path) -> Result<Manifes
             vm: &save.vm,
             mode: mode.clone(),
             guest,
-            stall_timeout: save.stall_timeout,
+            stall_timeout: save.stall_timeout(),
             signals: &signals,
             progress: &mut progress,
         };
@@ -61,7 +62,7 @@ pub(super) fn run(global: &Global, save: &Save, socket: &Path) -> Result<Manifes
                 "QEMU takes no background snapshot of this machine ({why}): it is stopped instead"
             )),
             (Err(Failure::Refused(why)), 0) if mode == SaveMode::Snapshot => {
-                return Err(refusal::no_snapshot(&client, save.mode, &why));
+                return Err(refusal::no_snapshot(&client, asked, &why));
             }
             (Err(Failure::Refused(why)), 0) => {
                 return Err(anyhow!("QEMU refuses to save this machine: {why}"));

@@ -1,0 +1,143 @@
+//! What a user has settled once and for all: the file `config.toml`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Deserializer};
+
+use crate::args::{self, Cli, Command, Mode};
+use crate::ui::ProgressStyle;
+
+/// What is used where neither the command line nor the environment says anything.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Settings {
+    store: Option<PathBuf>,
+    progress: Option<ProgressStyle>,
+    mode: Option<Mode>,
+    #[serde(deserialize_with = "seconds")]
+    stall_timeout: Option<Duration>,
+}
+
+impl Settings {
+    /// Reads `$XDG_CONFIG_HOME/vmferry/config.toml`, if it is there.
+    ///
+    /// # Errors
+    /// It cannot be read, or says something that means nothing.
+    pub fn load() -> Result<Self> {
+        let folder = user_folder("XDG_CONFIG_HOME", ".config");
+        folder.map_or(Ok(Self::default()), |folder| {
+            Self::read(&folder.join("config.toml"))
+        })
+    }
+
+    fn read(path: &Path) -> Result<Self> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => toml::from_str(&text).map_err(anyhow::Error::from),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error.into()),
+        }
+        .with_context(|| format!("cannot use the settings in {}", path.display()))
+    }
+
+    /// Fills in what the command line left open.
+    pub fn fill(self, cli: &mut Cli) {
+        let global = &mut cli.global;
+        global.store = global.store.take().or(self.store);
+        global.progress = global.progress.or(self.progress);
+        if let Command::Save(save) = &mut cli.command {
+            // A stream on standard input has its mode already.
+            if !save.from.stdin {
+                save.mode = save.mode.or(self.mode);
+            }
+            save.stall_timeout = save.stall_timeout.or(self.stall_timeout);
+        }
+    }
+}
+
+/// Our folder among the user's: below the one that `variable` names, or below `fallback` at home.
+pub(crate) fn user_folder(variable: &str, fallback: &str) -> Option<PathBuf> {
+    let absolute = |name: &str| {
+        let path = PathBuf::from(std::env::var_os(name)?);
+        path.is_absolute().then_some(path)
+    };
+    let folder = absolute(variable).or_else(|| Some(absolute("HOME")?.join(fallback)))?;
+    Some(folder.join("vmferry"))
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let seconds = f64::deserialize(deserializer)?;
+    let patience = args::patience(seconds);
+    patience
+        .map(Some)
+        .ok_or_else(|| serde::de::Error::custom(args::PATIENCE_EXPECTED))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Settings::read(file.path())
+    }
+
+    fn save(words: &[&str], settings: &str) -> (Cli, Option<Mode>, Option<Duration>) {
+        let words = [&["vmferry", "save", "web"], words].concat();
+        let mut cli = Cli::try_parse_from(words).unwrap();
+        read(settings).unwrap().fill(&mut cli);
+        let Command::Save(save) = &cli.command else {
+            panic!("another command")
+        };
+        let (mode, patience) = (save.mode, save.stall_timeout);
+        (cli, mode, patience)
+    }
+
+    #[test]
+    fn settings_fill_in_what_the_command_line_leaves_open() {
+        let settings = "store = '/srv/vm'\nmode = 'auto'\nstall-timeout = 2\nprogress = 'json'";
+        let (cli, mode, patience) = save(&["--qmp", "/q"], settings);
+        assert_eq!(cli.global.store, Some("/srv/vm".into()));
+        assert_eq!(cli.global.progress, Some(ProgressStyle::Json));
+        assert_eq!(mode, Some(Mode::Auto));
+        assert_eq!(patience, Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_settings() {
+        let settings = "store = '/srv/vm'\nmode = 'auto'";
+        let words = ["--qmp", "/q", "--mode", "live", "--store", "/here"];
+        let (cli, mode, _) = save(&words, settings);
+        assert_eq!(cli.global.store, Some("/here".into()));
+        assert_eq!(mode, Some(Mode::Live));
+    }
+
+    #[test]
+    fn a_stream_on_standard_input_has_its_mode_already() {
+        assert_eq!(save(&["--stdin"], "mode = 'live'").1, None);
+    }
+
+    #[test]
+    fn a_setting_that_means_nothing_is_refused_with_its_place() {
+        for (text, part) in [
+            ("stor = '/srv'", "stor"),
+            ("mode = 'fast'", "fast"),
+            ("stall-timeout = 0", "0.1 to 86400"),
+            ("store = ", "line 1"),
+        ] {
+            let error = format!("{:#}", read(text).unwrap_err());
+            assert!(error.contains("cannot use the settings in"), "{error}");
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_settings_are_no_error() {
+        let none = Settings::read(Path::new("/nonexistent/config.toml")).unwrap();
+        assert_eq!(none, Settings::default());
+    }
+}
