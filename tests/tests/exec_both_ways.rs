@@ -116,7 +116,7 @@ fn a_qemu_that_is_served_nothing_ends_instead_of_waiting_for_ever() -> Result<()
         ensure!(guest.wait_for_end().is_err(), "QEMU has ended well");
         let log = guest.log();
         ensure!(log.contains("Not a migration stream"), "{log}");
-        ensure!(log.contains("not a vmferry store"), "{log}");
+        ensure!(log.contains("there is no store in"), "{log}");
     }
     Ok(())
 }
