@@ -104,6 +104,9 @@ fn the_checkpoint_knows_the_command_line_of_the_qemu_that_was_saved() -> Result<
     ensure!(recorded.into_iter().eq(&real), "{machine}");
     ensure!(machine["machine_type"] == "pc-i440fx-10.0", "{machine}");
     ensure!(machine["run_state"] == "running", "{machine}");
+    ensure!(machine["architecture"] == "x86_64", "{machine}");
+    let mode = &listing["checkpoints"][0]["manifest"]["save"]["mode"];
+    ensure!(mode == "snapshot", "{mode}");
     Ok(())
 }
 

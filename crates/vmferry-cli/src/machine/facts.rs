@@ -52,7 +52,8 @@ pub fn learn(client: &Client) -> Result<Machine> {
     })
 }
 
-fn endianness(architecture: &str) -> Option<Endianness> {
+/// The byte order of an architecture, as QEMU names it.
+pub fn endianness(architecture: &str) -> Option<Endianness> {
     match architecture {
         "x86_64" | "i386" | "aarch64" | "arm" | "riscv64" | "riscv32" | "loongarch64" => {
             Some(Endianness::Little)

@@ -8,6 +8,6 @@ mod ram;
 
 pub use block::{block_devices, is_writable};
 pub use command_line::{Recorded, shell_words};
-pub use facts::{learn, machine_type, run_state};
+pub use facts::{endianness, learn, machine_type, run_state};
 pub use process::{Process, qemu_above};
 pub use ram::RamListing;

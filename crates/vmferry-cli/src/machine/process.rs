@@ -36,6 +36,12 @@ impl Process {
             command_line,
         }
     }
+
+    /// The architecture that this QEMU emulates, from its name.
+    pub fn architecture(&self) -> Option<&str> {
+        let name = self.exe.as_ref()?.file_name()?.to_str()?;
+        name.strip_prefix("qemu-system-")
+    }
 }
 
 /// The QEMU that started us, if one of our ancestors is one: with `migrate "exec:…"` it is our parent

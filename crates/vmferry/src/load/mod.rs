@@ -144,6 +144,8 @@ pub struct Summary {
     pub devices: u64,
     /// The number of the `ram` section, where there was one.
     pub ram_section_id: Option<u32>,
+    /// Whether the `ram` section was ended. That of a background snapshot is not.
+    pub ram_ended: bool,
 }
 
 /// Why a pass ended early.

@@ -93,7 +93,7 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
                 let header = SectionHeader::decode(self.source)?;
                 self.start(at, &header)
             }
-            ElementType::Part | ElementType::End => {
+            element @ (ElementType::Part | ElementType::End) => {
                 self.iterated = true;
                 let section_id = self.source.be32("a section header")?;
                 if self.summary.ram_section_id != Some(section_id) {
@@ -103,6 +103,7 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
                     let error = FormatError::unexpected(at, what, expected, found);
                     return Err(Error::from(error).into());
                 }
+                self.summary.ram_ended = element == ElementType::End;
                 self.ram_section(section_id)
             }
             ElementType::Full => self.early_device(at),

@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 use crossbeam_channel::{select, tick};
 use rustix::process::{PidfdFlags, Signal};
 use vmferry::channel::Fd;
-use vmferry_store::manifest::{Machine, SaveRecord};
+use vmferry::load::Summary;
+use vmferry_store::manifest::{Machine, SaveMode, SaveRecord};
 use vmferry_store::{Details, SaveOptions};
 
 use super::intake::Intake;
@@ -105,18 +106,22 @@ pub(super) fn run_as_saver(global: &Global, save: &Save) -> Result<ExitCode> {
     // From here on QEMU goes on, and with it the process that started us.
     let _ = lifeline.send(&Message::Read, &[]);
     let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+    let architecture = qemu.architecture().map(str::to_owned);
     let details = Details {
+        save: SaveRecord {
+            mode: mode(&summary, taken.run_state.as_deref()),
+            tool: Some(format!("vmferry {}", env!("CARGO_PKG_VERSION"))),
+            duration_us: u64::try_from(began.elapsed().as_micros()).ok(),
+            ..SaveRecord::default()
+        },
         machine: Machine {
+            endianness: architecture.as_deref().and_then(machine::endianness),
+            architecture,
             run_state: taken.run_state,
             exe: qemu.exe.map(text),
             cwd: qemu.cwd.map(text),
             command_line: qemu.command_line,
             ..Machine::default()
-        },
-        save: SaveRecord {
-            tool: Some(format!("vmferry {}", env!("CARGO_PKG_VERSION"))),
-            duration_us: u64::try_from(began.elapsed().as_micros()).ok(),
-            ..SaveRecord::default()
         },
         stream_bytes: Some(summary.bytes),
         warnings: vec![
@@ -129,4 +134,14 @@ pub(super) fn run_as_saver(global: &Global, save: &Save) -> Result<ExitCode> {
     let manifest = taken.writer.publish(details)?;
     report(global, &manifest)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How the machine was saved, as far as its stream shows.
+fn mode(summary: &Summary, run_state: Option<&str>) -> Option<SaveMode> {
+    match (summary.ram_ended, run_state) {
+        (false, _) => Some(SaveMode::Snapshot),
+        (true, Some("running")) => Some(SaveMode::Precopy),
+        (true, Some(_)) => Some(SaveMode::Stop),
+        (true, None) => None,
+    }
 }
