@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 use super::{RamSlice, RamSliceMut};
 
@@ -62,6 +62,17 @@ impl RamMapping {
     fn new(ptr: *mut std::ffi::c_void, len: usize) -> io::Result<Self> {
         let ptr = NonNull::new(ptr.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { ptr, len })
+    }
+
+    /// Asks the system to back it by huge pages where it can.
+    ///
+    /// # Errors
+    /// What the system says; one that has no huge pages refuses.
+    pub fn prefer_huge_pages(&self) -> io::Result<()> {
+        let advice = Advice::LinuxHugepage;
+        // SAFETY: it is mapped until `self` is dropped, and its contents do not change.
+        unsafe { madvise(self.ptr.as_ptr().cast(), self.len, advice)? };
+        Ok(())
     }
 
     /// All of it, to be read.

@@ -136,6 +136,17 @@ impl<'ram> RamSliceMut<'ram> {
         }
     }
 
+    /// A part of it, for as long as this one is borrowed; `None` if the range is not within it.
+    #[inline]
+    pub fn subslice_mut(&mut self, range: Range<usize>) -> Option<RamSliceMut<'_>> {
+        let len = range.end.checked_sub(range.start)?;
+        (range.end <= self.len).then(|| RamSliceMut {
+            ptr: self.ptr.wrapping_add(range.start),
+            len,
+            ram: PhantomData,
+        })
+    }
+
     /// What is left of it behind the first `n` bytes, for as long as this one is borrowed.
     #[inline]
     pub fn skip(&mut self, n: usize) -> RamSliceMut<'_> {

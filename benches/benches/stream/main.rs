@@ -1,0 +1,68 @@
+//! The operations of the stream, one by one, beside the C original if there is one to run.
+//!
+//! `cargo bench -p vmferry-benches --bench stream -- [--peer PROGRAM] [--rounds N] [CASE…]`
+//!
+//! Names and definitions are those of the C original's benchmark. The two take turns: for each case,
+//! in each round, first one and then the other; each turn is the median of three runs of 20 ms. Cases
+//! in memory count the processor time of their thread, those on a socket the time on the wall. A line
+//! gives the median of each, and the median of the ratios within the rounds with its spread: above 1 is
+//! faster than the original.
+
+mod case;
+mod data;
+mod peer;
+mod reads;
+mod sinks;
+mod sources;
+mod writes;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use vmferry_benches::{Figures, describe};
+
+use case::Case;
+use data::Data;
+
+fn main() -> Result<()> {
+    let mut peer = None;
+    let mut rounds = 5;
+    let mut only = Vec::new();
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            // What `cargo bench` adds.
+            "--bench" => {}
+            "--peer" => peer = Some(PathBuf::from(words.next().context("--peer PROGRAM")?)),
+            "--rounds" => rounds = words.next().context("--rounds N")?.parse()?,
+            option if option.starts_with('-') => bail!("'{option}': --peer PROGRAM, --rounds N"),
+            _ => only.push(word),
+        }
+    }
+    let data = Data::new()?;
+    let mut cases: Vec<Case<'_>> = writes::cases(&data);
+    cases.extend(reads::cases(&data)?);
+    if !only.is_empty() {
+        cases.retain(|case| only.iter().any(|name| case.name.contains(name.as_str())));
+    }
+    println!("{}; {rounds} rounds", describe());
+    println!("case ours-ns peer-ns ratio");
+    for case in &mut cases {
+        let (mut ours, mut theirs) = (Figures::default(), Figures::default());
+        case.calibrate();
+        for _ in 0..rounds {
+            ours.push(case.measure());
+            if let Some(peer) = &peer {
+                theirs.push(peer::measure(peer, &case.name)?);
+            }
+        }
+        println!(
+            "{:<38} {:>10.2} {:>10.2} {:.2}",
+            case.name,
+            ours.median(),
+            theirs.median(),
+            theirs.over(&ours)
+        );
+    }
+    Ok(())
+}
