@@ -30,17 +30,34 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Under this heading the help lists them.
+const EVERYWHERE: &str = "Options of every command";
+
 /// What is the same for all commands.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// Where the checkpoints are [default: $XDG_DATA_HOME/vmferry]
-    #[arg(long, global = true, env = "VMFERRY_STORE", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "VMFERRY_STORE",
+        hide_env = true,
+        value_name = "DIR",
+        help_heading = EVERYWHERE
+    )]
     pub store: Option<PathBuf>,
     /// How progress is shown [default: auto]
-    #[arg(long, global = true, env = "VMFERRY_PROGRESS", value_name = "STYLE")]
+    #[arg(
+        long,
+        global = true,
+        env = "VMFERRY_PROGRESS",
+        hide_env = true,
+        value_name = "STYLE",
+        help_heading = EVERYWHERE
+    )]
     pub progress: Option<ProgressStyle>,
     /// Print the result as JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
 }
 
@@ -88,13 +105,7 @@ pub struct Save {
     /// Where the machine comes from.
     pub from: SaveFrom,
     /// How the machine is saved [default: snapshot]
-    #[arg(
-        long,
-        value_enum,
-        env = "VMFERRY_MODE",
-        hide_env = true,
-        conflicts_with = "stdin"
-    )]
+    #[arg(long, value_enum, conflicts_with = "stdin")]
     pub mode: Option<Mode>,
     /// End the save when the store has taken nothing for so many seconds [default: 10]; a guest that
     /// writes stands still meanwhile
@@ -237,6 +248,12 @@ pub(crate) fn patience(seconds: f64) -> Option<Duration> {
 /// QEMU's way of naming a socket; a bare path is understood too.
 fn unix_path(text: &str) -> Result<PathBuf, String> {
     let path = text.strip_prefix("unix:").unwrap_or(text);
+    let transport = text.split_once(':').map(|(transport, _)| transport);
+    if let Some(other @ ("tcp" | "telnet" | "fd" | "vsock" | "inet")) = transport {
+        return Err(format!(
+            "'{other}:' is not spoken here: give the machine a '-qmp unix:SOCKET,server=on,wait=off'"
+        ));
+    }
     let (path, options) = path.split_once(',').unwrap_or((path, ""));
     if path.is_empty() {
         return Err("a path is expected: unix:/run/vm.qmp".into());
@@ -305,6 +322,11 @@ mod tests {
         );
         assert!(unix_path("unix:/a,tls-creds=x").is_err());
         assert!(unix_path("unix:").is_err());
+        assert!(unix_path("tcp:localhost:4444").is_err());
+        assert_eq!(
+            unix_path("/run/a:b.qmp").unwrap(),
+            PathBuf::from("/run/a:b.qmp")
+        );
     }
 
     #[test]

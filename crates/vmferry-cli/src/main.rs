@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 }
 
 fn run(mut cli: Cli) -> Result<ExitCode> {
-    Settings::load()?.fill(&mut cli);
+    Settings::load()?.fill(&mut cli)?;
     let global = &cli.global;
     match cli.command {
         Command::Save(save) => command::save::run(global, &save),

@@ -1,9 +1,11 @@
 //! What a user has settled once and for all: the file `config.toml`.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use clap::ValueEnum;
 use serde::{Deserialize, Deserializer};
 
 use crate::args::{self, Cli, Command, Mode};
@@ -42,18 +44,46 @@ impl Settings {
     }
 
     /// Fills in what the command line left open.
-    pub fn fill(self, cli: &mut Cli) {
+    ///
+    /// # Errors
+    /// The environment names a mode that is none.
+    pub fn fill(self, cli: &mut Cli) -> Result<()> {
+        self.fill_from(cli, std::env::var_os(MODE))
+    }
+
+    fn fill_from(self, cli: &mut Cli, mode: Option<OsString>) -> Result<()> {
         let global = &mut cli.global;
         global.store = global.store.take().or(self.store);
         global.progress = global.progress.or(self.progress);
         if let Command::Save(save) = &mut cli.command {
-            // A stream on standard input has its mode already.
-            if !save.from.stdin {
-                save.mode = save.mode.or(self.mode);
+            // A stream on standard input has its mode already. QEMU, which starts us then, may well have
+            // been started with the variable.
+            if !save.from.stdin && save.mode.is_none() {
+                save.mode = mode
+                    .map(|mode| mode_named(&mode))
+                    .transpose()?
+                    .or(self.mode);
             }
             save.stall_timeout = save.stall_timeout.or(self.stall_timeout);
         }
+        Ok(())
     }
+}
+
+/// The variable that names the mode of a save.
+const MODE: &str = "VMFERRY_MODE";
+
+fn mode_named(name: &OsStr) -> Result<Mode> {
+    let name = name.to_string_lossy();
+    Mode::from_str(&name, false).map_err(|_| {
+        let modes = Mode::value_variants().iter();
+        let names = modes.filter_map(Mode::to_possible_value);
+        let names: Vec<_> = names.map(|value| value.get_name().to_owned()).collect();
+        anyhow!(
+            "{MODE} is '{name}', which is no mode: {} are",
+            names.join(", ")
+        )
+    })
 }
 
 /// Our folder among the user's: below the one that `variable` names, or below `fallback` at home.
@@ -87,9 +117,17 @@ mod tests {
     }
 
     fn save(words: &[&str], settings: &str) -> (Cli, Option<Mode>, Option<Duration>) {
+        save_with(words, settings, None)
+    }
+
+    fn save_with(
+        words: &[&str],
+        settings: &str,
+        mode: Option<OsString>,
+    ) -> (Cli, Option<Mode>, Option<Duration>) {
         let words = [&["vmferry", "save", "web"], words].concat();
         let mut cli = Cli::try_parse_from(words).unwrap();
-        read(settings).unwrap().fill(&mut cli);
+        read(settings).unwrap().fill_from(&mut cli, mode).unwrap();
         let Command::Save(save) = &cli.command else {
             panic!("another command")
         };
@@ -119,6 +157,23 @@ mod tests {
     #[test]
     fn a_stream_on_standard_input_has_its_mode_already() {
         assert_eq!(save(&["--stdin"], "mode = 'live'").1, None);
+        // Nor does a variable that QEMU was started with matter, whatever it says.
+        let mode = |name: &str| Some(name.into());
+        assert_eq!(save_with(&["--stdin"], "", mode("live")).1, None);
+        assert_eq!(save_with(&["--stdin"], "", mode("fast")).1, None);
+    }
+
+    #[test]
+    fn the_environment_goes_between_the_command_line_and_the_settings() {
+        let (settings, mode) = ("mode = 'auto'", Some("stop".into()));
+        let words = ["--qmp", "/q", "--mode", "live"];
+        assert_eq!(
+            save_with(&words[..2], settings, mode.clone()).1,
+            Some(Mode::Stop)
+        );
+        assert_eq!(save_with(&words, settings, mode).1, Some(Mode::Live));
+        let error = mode_named(OsStr::new("fast")).unwrap_err().to_string();
+        assert!(error.contains("snapshot, stop, live, auto"), "{error}");
     }
 
     #[test]

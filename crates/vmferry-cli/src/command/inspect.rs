@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -15,7 +16,7 @@ use vmferry::load::{
 };
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks, is_zero};
 use vmferry::stream::Reader;
-use vmferry::wire::globalstate;
+use vmferry::wire::{globalstate, header};
 use vmferry_store::{Checkpoint, CheckpointRef, Manifest};
 
 use super::{DAMAGED, SCHEMA, open_checkpoint, open_store};
@@ -78,6 +79,9 @@ pub fn run(global: &Global, inspect: &Inspect) -> Result<ExitCode> {
         if file.metadata()?.is_dir() {
             bail!("{what} is a directory; a file with a stream, or VM[@ID], is expected");
         }
+        if let Some(tool) = compression(&file) {
+            bail!("{what} is compressed: try '{tool} -dc {what} | vmferry inspect -'");
+        }
         stream(Fd::new(file)).with_context(|| format!("cannot look into {what}"))?
     } else {
         let reference: CheckpointRef = what
@@ -100,6 +104,19 @@ pub fn run(global: &Global, inspect: &Inspect) -> Result<ExitCode> {
     }
 }
 
+/// What unpacks the file, if it begins as a compressed one: people keep their streams so.
+fn compression(file: &File) -> Option<&'static str> {
+    let mut magic = [0; 4];
+    file.read_exact_at(&mut magic, 0).ok()?;
+    match magic {
+        [0x28, 0xb5, 0x2f, 0xfd] => Some("zstd"),
+        [0x1f, 0x8b, ..] => Some("gzip"),
+        [0x04, 0x22, 0x4d, 0x18] => Some("lz4"),
+        [0xfd, b'7', b'z', b'X'] => Some("xz"),
+        _ => None,
+    }
+}
+
 fn stream(channel: Fd) -> Result<Findings> {
     let mut findings = Findings {
         schema: SCHEMA,
@@ -112,7 +129,7 @@ fn stream(channel: Fd) -> Result<Findings> {
     match load(&mut Reader::new(channel), &mut findings, &options) {
         Ok(summary) => findings.stream_bytes = Some(summary.bytes),
         // Where not even the header is one, there is nothing to describe.
-        Err(LoadError::Read(Error::Format(error))) if error.at == 0 => {
+        Err(LoadError::Read(Error::Format(error))) if error.at < header::LEN as u64 => {
             return Err(anyhow::Error::from(error).context("this is no migration stream"));
         }
         Err(LoadError::Read(error)) => {

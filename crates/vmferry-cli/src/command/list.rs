@@ -1,5 +1,6 @@
 //! `vmferry list`: which checkpoints there are.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -50,6 +51,9 @@ pub fn run(global: &Global, list: &List) -> Result<ExitCode> {
         })?;
     } else {
         print(&listed)?;
+        if listed.is_empty() {
+            ui::note(nothing(list, &path));
+        }
     }
     let damaged = listed.iter().any(|checkpoint| checkpoint.manifest.is_err());
     Ok(if damaged {
@@ -82,10 +86,22 @@ fn print(listed: &[Listed]) -> Result<()> {
     }
     if listed.iter().any(|checkpoint| checkpoint.manifest.is_ok()) {
         ui::print_text(&table.to_string())?;
-    } else if listed.is_empty() {
-        ui::note("there are no checkpoints");
     }
     Ok(())
+}
+
+/// Why nothing is listed: a mistyped name or folder should not look like a store without checkpoints.
+fn nothing(list: &List, path: &Path) -> String {
+    let of = list.vm.as_ref().map(|vm| format!(" of '{vm}'"));
+    let of = of.unwrap_or_default();
+    if path.exists() {
+        format!("there are no checkpoints{of} in {}", path.display())
+    } else {
+        format!(
+            "there are no checkpoints{of}: there is no store in {} yet",
+            path.display()
+        )
+    }
 }
 
 fn columns(manifest: &Manifest) -> [String; 8] {

@@ -10,7 +10,9 @@ pub mod serve;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use vmferry::load::Configuration;
 use vmferry::save::MachineState;
+use vmferry::wire::configuration;
 use vmferry_store::{Checkpoint, CheckpointRef, ReadOptions, Store};
 
 use crate::args::Global;
@@ -63,6 +65,14 @@ fn open_checkpoint(store: &Store, reference: &CheckpointRef) -> Result<Checkpoin
 /// A guest that was stopped only to be saved travels with the run state that it had before.
 fn machine_state(checkpoint: &Checkpoint) -> Result<MachineState> {
     let stored = checkpoint.device_state()?;
+    let shared_left_out = |c: &Configuration| c.has_capability(configuration::X_IGNORE_SHARED);
+    if stored.configuration().is_some_and(shared_left_out) {
+        bail!(
+            "{} was made with capability 'x-ignore-shared': the machine's shared memory is not in it, \
+             so it cannot be restored",
+            checkpoint.manifest().name()
+        );
+    }
     let mut state = MachineState {
         configuration: stored.configuration().cloned(),
         devices: stored.devices().map(|device| (&device).into()).collect(),

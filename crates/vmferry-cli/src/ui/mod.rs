@@ -41,12 +41,13 @@ pub fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();
+        let cause = cause.trim_end();
         // Some errors show their cause in their own text.
-        if !text.contains(&cause) {
+        if !text.contains(cause) {
             if !text.is_empty() {
                 text.push_str(": ");
             }
-            text.push_str(&cause);
+            text.push_str(cause);
         }
     }
     text

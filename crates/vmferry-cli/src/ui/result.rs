@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, ContentArrangement, presets};
 use serde::Serialize;
 
@@ -70,6 +70,6 @@ pub fn print_json(result: &impl Serialize) -> Result<()> {
 fn quiet(result: io::Result<()>) -> Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
+        result => result.context("cannot write the result to standard output"),
     }
 }

@@ -125,7 +125,8 @@ pub(in crate::command) fn no_monitor(error: qmp::Error) -> anyhow::Error {
         _ => None,
     };
     match advice {
-        Some(advice) => anyhow::Error::from(error).context(advice),
+        // What to do comes behind what is wrong.
+        Some(advice) => anyhow!("{}; {advice}", ui::chain(&error.into())),
         None => error.into(),
     }
 }
