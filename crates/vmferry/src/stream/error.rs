@@ -88,13 +88,10 @@ impl StreamError {
         }))
     }
 
-    /// What a channel's error means at byte `at`.
+    /// What an error of the channel means at byte `at`: the end of the stream.
     #[cold]
     pub(super) fn from_io(error: io::Error, at: u64) -> Self {
         let kind = match error.kind() {
-            // It has nothing more to say.
-            io::ErrorKind::WouldBlock => return Self::new(ErrorKind::WouldBlock, at),
-            io::ErrorKind::Unsupported => ErrorKind::Unsupported("this operation"),
             io::ErrorKind::WriteZero => ErrorKind::WriteZero,
             _ => ErrorKind::Io(error.raw_os_error().unwrap_or(0)),
         };

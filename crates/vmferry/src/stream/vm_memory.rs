@@ -1,7 +1,7 @@
 //! The memory of a machine as the crate `vm-memory` has it.
 
 use vm_memory::VolatileSlice;
-use vm_memory::bitmap::{Bitmap, BitmapSlice};
+use vm_memory::bitmap::BitmapSlice;
 
 use super::release::{Release, Releaser};
 use super::{Reader, Result, Writer};

@@ -49,6 +49,19 @@ impl<'ram> RamSlice<'ram> {
         }
     }
 
+    /// A part of the slice that starts at `origin`.
+    ///
+    /// # Safety
+    /// As for [`from_raw`](Self::from_raw); and it is a part of such a slice.
+    pub(super) unsafe fn part_of(origin: *const u8, ptr: *const u8, len: usize) -> Self {
+        Self {
+            ptr,
+            len,
+            origin,
+            ram: PhantomData,
+        }
+    }
+
     /// Ordinary memory, which does not change for as long as it is borrowed. For [`sys`](super)
     /// alone, which puts it into segments: nobody else may hold a slice that must not be given back.
     #[inline]

@@ -1,10 +1,5 @@
 //! The byte stream, seen from outside.
-
-#![allow(
-    clippy::unwrap_used,
-    unreachable_pub,
-    reason = "a test that cannot go on has failed; and there is nobody outside"
-)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too, may panic")]
 
 mod reader_model;
 mod support;

@@ -54,6 +54,7 @@ impl<C: ReadChannel> Reader<C> {
         self.make_room();
         let ahead = self.channel.read_ahead().max(n - self.end.min(n));
         let room = self.end..self.window.len().min(self.end.saturating_add(ahead));
+        let len = room.len();
         let read = loop {
             let room = &mut self.window[room.clone()];
             let read = if self.config.descriptors == 0 {
@@ -70,7 +71,7 @@ impl<C: ReadChannel> Reader<C> {
             };
             match read {
                 Err(error) if self.waits_for(&error) => self.wait(None)?,
-                read => break self.account(read)?,
+                read => break self.account(read, len)?,
             }
         };
         self.end += read;
@@ -92,7 +93,7 @@ impl<C: ReadChannel> Reader<C> {
             ];
             match self.channel.read_segments(segments) {
                 Err(error) if self.waits_for(&error) => self.wait(None)?,
-                read => break self.account(read)?,
+                read => break self.account(read, len + ahead)?,
             }
         };
         let direct = read.min(len);
@@ -137,7 +138,7 @@ impl<C: ReadChannel> Reader<C> {
         StreamError::new(ErrorKind::TooLong { len, max }, self.position())
     }
 
-    /// What an error of the channel means for the stream.
+    /// What an error of the channel means for the stream: its end, unless the channel was not ready.
     #[cold]
     pub(super) fn channel_failed(&mut self, error: io::Error) -> StreamError {
         let at = self.position();
@@ -145,15 +146,10 @@ impl<C: ReadChannel> Reader<C> {
             return StreamError::new(ErrorKind::WouldBlock, at);
         }
         let reason = self.abort.reason(at);
-        let error = reason.unwrap_or_else(|| StreamError::from_io(error, at));
-        if error.is_sticky() {
-            self.fail(error)
-        } else {
-            error
-        }
+        self.fail(reason.unwrap_or_else(|| StreamError::from_io(error, at)))
     }
 
-    fn waits_for(&self, error: &io::Error) -> bool {
+    pub(super) fn waits_for(&self, error: &io::Error) -> bool {
         error.kind() == io::ErrorKind::WouldBlock
             && self.config.on_would_block == OnWouldBlock::Wait
     }
@@ -169,9 +165,14 @@ impl<C: ReadChannel> Reader<C> {
         }
     }
 
-    /// What a read of the channel means for the stream.
-    fn account(&mut self, read: io::Result<usize>) -> Result<usize> {
+    /// What a read of the channel into `room` bytes means for the stream.
+    fn account(&mut self, read: io::Result<usize>, room: usize) -> Result<usize> {
         match read {
+            Ok(read) if read > room => {
+                let what =
+                    format!("a channel had room for {room} bytes and says that it gave {read}");
+                Err(self.channel_failed(io::Error::other(what)))
+            }
             Ok(read) => {
                 // After a shutdown, the end of the transport says nothing of the stream.
                 self.usable()?;

@@ -39,7 +39,8 @@ pub struct ReaderConfig {
     pub window: usize,
     /// Reads of at least as many bytes as this go straight to where they belong.
     pub direct_min: usize,
-    /// Descriptors that may have come without having been taken; 0: none is received at all.
+    /// Descriptors that may have come without having been taken; 0: none is received at all, as from
+    /// a channel that does not pass them.
     pub descriptors: usize,
     /// What a read does where the channel is not ready.
     pub on_would_block: OnWouldBlock,
@@ -94,6 +95,10 @@ impl<C: ReadChannel> Reader<C> {
         let config = ReaderConfig {
             window: config.window.max(4 << 10),
             direct_min: config.direct_min.max(1),
+            descriptors: match channel.capabilities().descriptors {
+                true => config.descriptors,
+                false => 0,
+            },
             ..config.clone()
         };
         Self {
@@ -203,6 +208,9 @@ impl<C: ReadChannel> Reader<C> {
     #[cold]
     fn fail(&mut self, error: StreamError) -> StreamError {
         self.end = self.start;
+        if self.error.is_none() {
+            tracing::debug!(%error, "a stream that is read has failed");
+        }
         self.error.get_or_insert(error).clone()
     }
 }

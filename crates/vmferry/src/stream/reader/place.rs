@@ -25,6 +25,11 @@ impl<C: ReadChannel> Reader<C> {
                     return Err(self.fail(StreamError::new(kind, at)));
                 }
                 Ok(read) => got += read,
+                Err(error) if self.waits_for(&error) => self.wait(None)?,
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    let kind = ErrorKind::Unsupported("reading at an offset");
+                    return Err(StreamError::new(kind, self.position()));
+                }
                 Err(error) => return Err(self.channel_failed(error)),
             }
         }
@@ -34,9 +39,14 @@ impl<C: ReadChannel> Reader<C> {
     /// Takes the descriptor that comes next, with the byte that it came with.
     ///
     /// # Errors
-    /// Something else comes next, or the stream ends or has failed.
+    /// Something else comes next, or the stream ends or has failed; or the channel passes no
+    /// descriptors, which does not harm the stream.
     #[doc(alias = "qemu_file_get_fd")]
     pub fn take_descriptor(&mut self) -> Result<OwnedFd> {
+        if !self.channel.capabilities().descriptors {
+            let kind = ErrorKind::Unsupported("passing descriptors");
+            return Err(StreamError::new(kind, self.position()));
+        }
         self.demand(1)?;
         let at = self.position();
         self.forget_descriptors();

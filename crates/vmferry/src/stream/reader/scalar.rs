@@ -1,6 +1,6 @@
 //! Numbers: a check and a load, where they have been read ahead.
 
-use super::super::Result;
+use super::super::{ErrorKind, Result};
 use super::Reader;
 use crate::channel::ReadChannel;
 
@@ -67,8 +67,12 @@ impl<C: ReadChannel> Reader<C> {
     #[cold]
     #[inline(never)]
     fn get_array_slowly<const N: usize>(&mut self) -> Result<[u8; N]> {
-        self.demand(N)?;
         let mut array = [0; N];
+        if N > self.config.window {
+            self.get_into(&mut array)?;
+            return Ok(array);
+        }
+        self.demand(N)?;
         array.copy_from_slice(&self.window[self.start..self.start + N]);
         self.start += N;
         Ok(array)
@@ -133,7 +137,7 @@ impl<C: ReadChannel> Lenient<'_, C> {
     fn waiting<T>(&mut self, mut get: impl FnMut(&mut Reader<C>) -> Result<T>) -> Result<T> {
         loop {
             match get(self.reader) {
-                Err(error) if !error.is_sticky() => self.reader.wait(None)?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.reader.wait(None)?,
                 result => return result,
             }
         }

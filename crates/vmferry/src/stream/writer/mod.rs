@@ -18,7 +18,7 @@ pub use zero_copy::ZeroCopyReport;
 
 use super::abort::AbortFlag;
 use super::release::{Ledger, NoRelease, ReleaseReport, Releaser};
-use super::{AbortHandle, ErrorKind, OnWouldBlock, Result, StreamError};
+use super::{AbortHandle, ErrorKind, OnWouldBlock, RateLimiter, Result, StreamError};
 use crate::channel::WriteChannel;
 use crate::sys::SendQueue;
 
@@ -218,10 +218,19 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
     }
 
     /// Bytes put so far, and those that went by another way: what a
-    /// [`RateLimiter`](super::RateLimiter) wants to know.
+    /// [`RateLimiter`] wants to know.
     #[inline]
     pub fn transferred(&self) -> u64 {
         self.queued_position() + self.external
+    }
+
+    /// Whether to put no more for now: more than its budget was sent in this window by this stream,
+    /// or the stream has failed and what is put goes nowhere. For several streams that share a
+    /// limiter, add up what they have [transferred](Self::transferred).
+    #[inline]
+    #[doc(alias = "qemu_file_rate_limit")]
+    pub fn is_held_back(&self, limiter: &RateLimiter) -> bool {
+        self.failure.is_some() || limiter.exceeded(self.transferred())
     }
 
     /// What became of the memory that was to be given back.
@@ -265,6 +274,7 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
         if let Some(failure) = &self.failure {
             return failure.error.clone();
         }
+        tracing::debug!(%error, "a stream that is written has failed");
         let queued = self.queued_position();
         self.flushed = self.flushed_position();
         // What waits goes nowhere any more; but the kernel may still read some of it.

@@ -32,7 +32,10 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
                     written += more;
                     self.external += more as u64;
                 }
-                Err(error) => self.not_ready(error, OnWouldBlock::Wait)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.not_ready(error, OnWouldBlock::Wait)?;
+                }
+                Err(error) => return Err(self.not_possible(error, "writing at an offset")),
             }
         }
         Ok(())
@@ -48,6 +51,9 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
         // The descriptor comes with a byte of its own, so that it is clear where it belongs.
         self.send(&[], OnWouldBlock::Wait)?;
         while let Err(error) = self.channel.send_descriptor(CARRIER, descriptor) {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return Err(self.not_possible(error, "passing descriptors"));
+            }
             self.not_ready(error, OnWouldBlock::Wait)?;
         }
         self.flushed += 1;

@@ -15,10 +15,15 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
     /// flush again later.
     #[doc(alias = "qemu_fflush")]
     pub fn flush(&mut self) -> Result<()> {
-        self.send(&[], self.config.on_would_block)?;
-        self.channel
-            .flush()
-            .map_err(|error| self.channel_failed(error))
+        self.flush_as(self.config.on_would_block)
+    }
+
+    fn flush_as(&mut self, on_would_block: OnWouldBlock) -> Result<()> {
+        self.send(&[], on_would_block)?;
+        while let Err(error) = self.channel.flush() {
+            self.not_ready(error, on_would_block)?;
+        }
+        Ok(())
     }
 
     /// Sends everything that was put, and waits until the channel is through with the memory that
@@ -33,10 +38,7 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
 
     /// [`sync`](Self::sync), waiting wherever it has to.
     pub(super) fn settle(&mut self) -> Result<()> {
-        self.send(&[], OnWouldBlock::Wait)?;
-        while let Err(error) = self.channel.flush() {
-            self.not_ready(error, OnWouldBlock::Wait)?;
-        }
+        self.flush_as(OnWouldBlock::Wait)?;
         self.wait_for_completions()
     }
 
@@ -44,6 +46,15 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
     /// ready and the caller did not want to wait, which is for callers without `more`.
     pub(super) fn send(&mut self, mut more: &[u8], on_would_block: OnWouldBlock) -> Result<()> {
         self.usable()?;
+        let sent = self.send_all(&mut more, on_would_block);
+        if let Some(failure) = &mut self.failure {
+            // It was put, too.
+            failure.queued += more.len() as u64;
+        }
+        sent
+    }
+
+    fn send_all(&mut self, more: &mut &[u8], on_would_block: OnWouldBlock) -> Result<()> {
         if self.zero_copy.is_worth_it(&self.queue) {
             self.send_later(on_would_block)?;
         }
@@ -59,7 +70,7 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
             match sent {
                 Ok(of_more) => {
                     self.flushed += of_more as u64;
-                    more = &more[of_more..];
+                    *more = &more[of_more..];
                     let took_nothing = self.queue.pending() + more.len() == before;
                     if took_nothing {
                         return Err(self.channel_failed(io::ErrorKind::WriteZero.into()));
@@ -101,24 +112,34 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
     }
 
     pub(super) fn wait_for(&mut self, interest: Interest) -> Result<()> {
-        self.channel
-            .wait(interest, None)
-            .map_err(|error| self.channel_failed(error))
+        let waited = self.channel.wait(interest, None);
+        // Sticky whatever it is: those who have to wait have nowhere to put what they were given.
+        waited.map_err(|error| self.fail_at_channel(error))
     }
 
-    /// What an error of the channel means for the stream.
+    /// What an error of the channel means for the stream: its end, unless the channel was not ready.
     #[cold]
     pub(super) fn channel_failed(&mut self, error: io::Error) -> StreamError {
-        let at = self.flushed_position();
         if error.kind() == io::ErrorKind::WouldBlock {
-            return StreamError::new(ErrorKind::WouldBlock, at);
+            return StreamError::new(ErrorKind::WouldBlock, self.flushed_position());
         }
+        self.fail_at_channel(error)
+    }
+
+    #[cold]
+    fn fail_at_channel(&mut self, error: io::Error) -> StreamError {
+        let at = self.flushed_position();
         let reason = self.abort.reason(at);
-        let error = reason.unwrap_or_else(|| StreamError::from_io(error, at));
-        if error.is_sticky() {
-            self.fail(error)
-        } else {
-            error
+        self.fail(reason.unwrap_or_else(|| StreamError::from_io(error, at)))
+    }
+
+    /// What an error of something that not every channel can do means: nothing for the stream, if
+    /// this one cannot.
+    #[cold]
+    pub(super) fn not_possible(&mut self, error: io::Error, what: &'static str) -> StreamError {
+        if error.kind() == io::ErrorKind::Unsupported {
+            return StreamError::new(ErrorKind::Unsupported(what), self.flushed_position());
         }
+        self.channel_failed(error)
     }
 }

@@ -68,14 +68,6 @@ impl<'ram> ZeroCopy<'ram> {
     }
 }
 
-impl Drop for ZeroCopy<'_> {
-    fn drop(&mut self) {
-        // A stream that was not finished: the kernel may yet send from these buffers, and what the
-        // allocator would put there next is nobody's business on the other side.
-        std::mem::forget(std::mem::take(&mut self.in_flight));
-    }
-}
-
 impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
     /// Sends the queue without copying.
     #[cold]
@@ -94,7 +86,10 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
                 Ok(written)
             });
             // Also where the channel took nothing: the ordinary way will say why.
-            self.zero_copy.ticket = self.zero_copy.ticket.max(ticket);
+            if ticket.is_some() {
+                self.zero_copy.ticket = self.zero_copy.ticket.max(ticket);
+                self.queue.is_read_by_kernel();
+            }
             match sent {
                 Ok(_) if self.queue.pending() == before => return Ok(()),
                 Ok(_) => {

@@ -12,10 +12,15 @@
 //!                       first,skip: what the channel has taken of them
 //! ```
 
-use std::io;
+mod buffer;
+mod send;
+#[cfg(test)]
+mod tests;
+
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use self::buffer::{Buffer, Owner};
 use super::{RamSlice, Segment};
 
 /// Bytes and pieces of memory in the order in which they are to be sent.
@@ -37,9 +42,7 @@ pub(crate) struct SendQueue<'ram> {
     /// buffer, or null.
     last_origin: *const u8,
     /// The segments of memory that is to be given back once it is sent.
-    marked: Vec<usize>,
-    /// Keeps the memory of segments alive.
-    owners: Vec<Owner>,
+    marked: Vec<Marked>,
     /// The channel has taken everything before `segments[first]`, and `skip` bytes of that.
     first: usize,
     skip: usize,
@@ -59,11 +62,11 @@ pub(crate) enum Mark {
     Release,
 }
 
-/// Keeps memory in place for as long as it waits. `Arc`, unlike `Box`, makes no claim to be the only
-/// way to what it holds, so pointers into it stay good while it is moved about.
-enum Owner {
-    Shared { _bytes: Arc<[u8]> },
-    Owned { _value: Arc<dyn Send + Sync> },
+/// A segment of guest memory that is to be given back.
+struct Marked {
+    segment: usize,
+    /// The slice that it is a part of: what was sent in several segments may make a whole page.
+    origin: *const u8,
 }
 
 impl<'ram> SendQueue<'ram> {
@@ -81,7 +84,6 @@ impl<'ram> SendQueue<'ram> {
             referenced: 0,
             last_origin: ptr::null(),
             marked: Vec::new(),
-            owners: Vec::new(),
             first: 0,
             skip: 0,
             taken: 0,
@@ -164,7 +166,10 @@ impl<'ram> SendQueue<'ram> {
         }
         self.last_origin = slice.origin;
         if mark == Mark::Release {
-            self.marked.push(self.count - 1);
+            self.marked.push(Marked {
+                segment: self.count - 1,
+                origin: slice.origin,
+            });
         }
         true
     }
@@ -190,7 +195,7 @@ impl<'ram> SendQueue<'ram> {
         if !self.push_segment(Segment::from_parts(bytes.as_ptr(), bytes.len())) {
             return Err(bytes);
         }
-        self.owners.push(Owner::Shared { _bytes: bytes });
+        self.buffer.owners.push(Owner::Shared { _bytes: bytes });
         Ok(())
     }
 
@@ -201,10 +206,13 @@ impl<'ram> SendQueue<'ram> {
     {
         // Asked for once: a later call might answer with something else.
         let bytes: &[u8] = (*value).as_ref();
+        if bytes.is_empty() {
+            return Ok(());
+        }
         if !self.push_segment(Segment::from_parts(bytes.as_ptr(), bytes.len())) {
             return Err(value);
         }
-        self.owners.push(Owner::Owned { _value: value });
+        self.buffer.owners.push(Owner::Owned { _value: value });
         Ok(())
     }
 
@@ -230,34 +238,19 @@ impl<'ram> SendQueue<'ram> {
         self.taken
     }
 
-    /// Hands what waits, and `more` behind it, to `send`, which tells how many bytes it took. The
-    /// answer is how many of them were of `more`.
-    pub(crate) fn send(
-        &mut self,
-        more: &[u8],
-        send: impl FnOnce(&[Segment<'_>]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        self.close_run();
-        let mut count = self.count;
-        if !more.is_empty() {
-            // Behind `count`, so it is forgotten with this call.
-            self.segments[count] = Segment::from_parts(more.as_ptr(), more.len());
-            count += 1;
-        }
-        let whole = Whole::trim(self);
-        let sent = send(&whole.0.segments[whole.0.first..count]);
-        drop(whole);
-        let of_more = self.advance(sent?);
-        Ok(of_more.min(more.len()))
+    /// The kernel may read what the queue refers to, and its own bytes, until it is reset. Dropped
+    /// before, it leaves in place what it owns.
+    pub(crate) fn is_read_by_kernel(&mut self) {
+        self.buffer.in_use = true;
     }
 
     /// The guest memory that is to be given back, in stream order.
     pub(crate) fn marked(&self) -> impl Iterator<Item = RamSlice<'ram>> + '_ {
-        self.marked.iter().map(|index| {
-            let segment = &self.segments[*index];
+        self.marked.iter().map(|marked| {
+            let segment = &self.segments[marked.segment];
             // SAFETY: only `push_any_ram` marks a segment, so it stands for memory for which the
-            // maker of a `RamSlice` has given the promise of `from_raw`.
-            unsafe { RamSlice::from_raw(segment.as_ptr(), segment.len()) }
+            // maker of a `RamSlice` has given the promise of `from_raw`, and is a part of it.
+            unsafe { RamSlice::part_of(marked.origin, segment.as_ptr(), segment.len()) }
         })
     }
 
@@ -276,10 +269,11 @@ impl<'ram> SendQueue<'ram> {
         self.referenced = 0;
         self.last_origin = ptr::null();
         self.marked.clear();
-        self.owners.clear();
         self.first = 0;
         self.skip = 0;
         self.taken = 0;
+        self.buffer.in_use = false;
+        self.buffer.owners.clear();
     }
 
     /// Gives the run of copied bytes a segment; there is always a slot left for it.
@@ -324,52 +318,14 @@ impl<'ram> SendQueue<'ram> {
             && self.run == self.filled
             && self.count > 0
             && self.segments[self.count - 1].end() == slice.ptr
-            && (self.marked.last() == Some(&(self.count - 1))) == (mark == Mark::Release)
+            && self.last_is_marked() == (mark == Mark::Release)
     }
 
-    /// The channel has taken `n` more bytes; tells how many of them were not the queue's.
-    fn advance(&mut self, mut n: usize) -> usize {
-        if n >= self.pending() {
-            // The usual case, without a look at every segment.
-            let beyond = n - self.pending();
-            self.taken = self.queued();
-            self.first = self.count;
-            self.skip = 0;
-            return beyond;
-        }
-        self.taken += n;
-        while n > 0 {
-            let left = self.segments[self.first].len() - self.skip;
-            if n < left {
-                self.skip += n;
-                return 0;
-            }
-            n -= left;
-            self.first += 1;
-            self.skip = 0;
-        }
-        0
-    }
-}
-
-/// The queue while its first segment is shortened by what was taken of it; whole again at the end.
-struct Whole<'q, 'ram>(&'q mut SendQueue<'ram>, Segment<'ram>);
-
-impl<'q, 'ram> Whole<'q, 'ram> {
-    fn trim(queue: &'q mut SendQueue<'ram>) -> Self {
-        let first = queue.segments[queue.first];
-        if queue.skip > 0 {
-            queue.segments[queue.first] = first.skip(queue.skip);
-        }
-        Self(queue, first)
-    }
-}
-
-impl Drop for Whole<'_, '_> {
-    fn drop(&mut self) {
-        if self.0.skip > 0 {
-            self.0.segments[self.0.first] = self.1;
-        }
+    /// Whether the last segment is to be given back.
+    #[inline]
+    fn last_is_marked(&self) -> bool {
+        let last = self.marked.last();
+        last.is_some_and(|marked| marked.segment + 1 == self.count)
     }
 }
 
@@ -384,175 +340,4 @@ impl std::fmt::Debug for SendQueue<'_> {
     }
 }
 
-/// Initialised memory that is reached through a raw pointer alone.
-struct Buffer {
-    ptr: NonNull<u8>,
-    capacity: usize,
-}
-
-impl Buffer {
-    fn new(capacity: usize) -> Self {
-        let bytes: Box<[u8]> = vec![0; capacity].into();
-        Self {
-            // `Box::into_raw` never gives null.
-            ptr: NonNull::new(Box::into_raw(bytes).cast()).unwrap_or(NonNull::dangling()),
-            capacity,
-        }
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        let bytes = ptr::slice_from_raw_parts_mut(self.ptr.as_ptr(), self.capacity);
-        // SAFETY: `new` took it apart from a box of this length, and nobody else frees it.
-        drop(unsafe { Box::from_raw(bytes) });
-    }
-}
-
 const EMPTY: Segment<'static> = Segment::from_parts(NonNull::dangling().as_ptr(), 0);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Takes at most `limit` bytes.
-    fn collect(
-        out: &mut Vec<u8>,
-        limit: usize,
-    ) -> impl FnOnce(&[Segment<'_>]) -> io::Result<usize> {
-        move |segments| {
-            let before = out.len();
-            for segment in segments {
-                segment.append_to(out);
-            }
-            out.truncate(before + limit);
-            Ok(out.len() - before)
-        }
-    }
-
-    fn ram(bytes: &[u8]) -> RamSlice<'_> {
-        RamSlice::from_slice(bytes)
-    }
-
-    #[test]
-    fn copied_and_referenced_bytes_go_out_in_the_order_in_which_they_came() {
-        let (one, two) = (*b"ONE", *b"TWO");
-        let mut queue = SendQueue::new(64, 8, 1000);
-        assert!(queue.push_array(*b"ab"));
-        assert!(queue.push_borrowed(&one));
-        assert!(queue.push_bytes(b"cd"));
-        assert!(queue.push_array(*b"e"));
-        assert!(queue.push_ram(ram(&two), Mark::Keep));
-        assert!(queue.push_array(*b"f"));
-        queue.push_shared(Arc::from(&b"GH"[..])).unwrap();
-        queue.push_owned(Arc::new(b"IJ".to_vec())).unwrap();
-        let mut out = Vec::new();
-        assert_eq!(queue.send(b"end", collect(&mut out, 1000)).unwrap(), 3);
-        assert_eq!(out, b"abONEcdeTWOfGHIJend");
-        assert_eq!(queue.pending(), 0);
-    }
-
-    #[test]
-    fn a_send_that_takes_one_byte_at_a_time_loses_nothing_and_repeats_nothing() {
-        let page = *b"0123456789";
-        let mut queue = SendQueue::new(64, 8, 1000);
-        assert!(queue.push_array(*b"head"));
-        assert!(queue.push_ram(ram(&page), Mark::Keep));
-        assert!(queue.push_array(*b"tail"));
-        let mut out = Vec::new();
-        let mut of_more = 0;
-        while queue.pending() > 0 || of_more < 2 {
-            of_more += queue.send(&b"++"[of_more..], collect(&mut out, 1)).unwrap();
-        }
-        assert_eq!(out, b"head0123456789tail++");
-    }
-
-    #[test]
-    fn what_is_put_between_partial_sends_comes_last() {
-        let mut queue = SendQueue::new(64, 8, 1000);
-        assert!(queue.push_array(*b"abcd"));
-        let mut out = Vec::new();
-        queue.send(&[], collect(&mut out, 2)).unwrap();
-        assert!(queue.push_array(*b"efgh"));
-        queue.send(&[], collect(&mut out, 3)).unwrap();
-        assert_eq!(queue.pending(), 3);
-        queue.send(&[], collect(&mut out, 100)).unwrap();
-        assert_eq!(out, b"abcdefgh");
-    }
-
-    #[test]
-    fn however_often_a_send_takes_nothing_the_queue_keeps_within_its_slots() {
-        let mut queue = SendQueue::new(64, 2, 1000);
-        let not_ready = || Err(io::ErrorKind::WouldBlock.into());
-        for _ in 0..20 {
-            assert!(queue.push_array(*b"ab"));
-            assert!(queue.send(&[], |_| not_ready()).is_err());
-        }
-        let mut out = Vec::new();
-        queue.send(b"!", collect(&mut out, 1000)).unwrap();
-        assert_eq!(out, [&b"ab".repeat(20)[..], b"!"].concat());
-    }
-
-    #[test]
-    fn parts_of_one_slice_become_one_piece_and_neighbours_of_another_do_not() {
-        let bytes = [7; 64];
-        let whole = ram(&bytes);
-        let part = |range| whole.subslice(range).unwrap();
-        let mut queue = SendQueue::new(64, 16, 1000);
-        assert!(queue.push_ram(part(0..8), Mark::Keep));
-        assert!(queue.push_ram(part(8..16), Mark::Keep));
-        assert_eq!(queue.count, 1, "the same slice goes on");
-        assert!(queue.push_ram(ram(&bytes[16..24]), Mark::Keep));
-        assert_eq!(queue.count, 2, "a neighbour, but another slice");
-        assert!(queue.push_ram(part(24..32), Mark::Release));
-        assert!(queue.push_ram(part(32..40), Mark::Release));
-        assert_eq!(queue.count, 3);
-        assert!(queue.push_ram(part(40..48), Mark::Keep));
-        assert_eq!(queue.count, 4, "to be kept, where the last is given back");
-        assert!(queue.push_array(*b"x"));
-        assert!(queue.push_ram(part(48..56), Mark::Keep));
-        assert_eq!(queue.count, 6, "copied bytes in between");
-        let marked: Vec<_> = queue.marked().map(|slice| slice.len()).collect();
-        assert_eq!(marked, [16]);
-    }
-
-    #[test]
-    fn a_queue_refuses_what_is_beyond_its_bounds() {
-        let bytes = [1; 32];
-        let mut queue = SendQueue::new(8, 4, 20);
-        assert!(queue.push_array([0; 8]));
-        assert!(!queue.push_array([0; 1]), "the buffer is full");
-        assert!(!queue.push_bytes(b"x"));
-        assert!(queue.reserve(1).is_none());
-        assert!(!queue.push_borrowed(&bytes[..13]), "13 bytes, and 8 wait");
-        assert!(queue.push_borrowed(&bytes[..2]));
-        assert!(queue.push_borrowed(&bytes[..2]));
-        assert!(!queue.push_borrowed(&bytes[..2]), "four pieces");
-        assert!(queue.push_shared(Arc::from(&bytes[..2])).is_err());
-        queue.reset();
-        assert!(queue.push_array([0; 8]));
-    }
-
-    #[test]
-    fn room_that_was_reserved_counts_as_far_as_it_was_used() {
-        let mut queue = SendQueue::new(8, 4, 100);
-        assert!(queue.push_array(*b"ab"));
-        queue.reserve(6).unwrap()[..3].copy_from_slice(b"cde");
-        queue.commit(3);
-        let mut out = Vec::new();
-        queue.send(&[], collect(&mut out, 100)).unwrap();
-        assert_eq!(out, b"abcde");
-    }
-
-    #[test]
-    fn a_send_that_panics_leaves_the_first_segment_whole() {
-        let mut queue = SendQueue::new(64, 8, 100);
-        assert!(queue.push_array(*b"abcd"));
-        let mut out = Vec::new();
-        queue.send(&[], collect(&mut out, 1)).unwrap();
-        let call = std::panic::AssertUnwindSafe(|| queue.send(b"gone", |_| panic!("as told")));
-        assert!(std::panic::catch_unwind(call).is_err());
-        queue.send(&[], collect(&mut out, 100)).unwrap();
-        assert_eq!(out, b"abcd");
-    }
-}
