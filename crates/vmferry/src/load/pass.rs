@@ -77,7 +77,7 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
             self.list_fields = ListFields::GuestAddress;
         }
         self.page_size = configuration.page_size();
-        // Whoever sends a configuration (since 2.4) sends footers (since 2.3).
+        // Machine types from 2.4 on send a configuration, and footers.
         self.footers = Footers::Present;
         self.visitor
             .configuration(configuration)

@@ -34,7 +34,7 @@ impl RamWriter {
         }
     }
 
-    /// Leaves the footers out, for machine types up to 2.2.
+    /// Leaves the footers out, for machine types up to 2.3.
     #[must_use]
     pub fn without_footers(mut self) -> Self {
         self.footers = Footers::Omitted;
