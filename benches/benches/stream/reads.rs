@@ -115,7 +115,7 @@ pub(super) fn cases(data: &Data) -> Result<Vec<Case<'_>>> {
         cases.push(Case::new(format!("mem/{name}"), move |n| {
             let mut reader = Reader::new(Cycle::new(source(name)));
             timed(Clock::Processor, &mut reader, |reader| {
-                read(reader, &mut places, n)
+                read(reader, &mut places, n);
             })
         }));
     }
@@ -127,7 +127,7 @@ pub(super) fn cases(data: &Data) -> Result<Vec<Case<'_>>> {
             };
             let mut reader = Reader::new(channel);
             let took = timed(Clock::Wall, &mut reader, |reader| {
-                read(reader, &mut places, n)
+                read(reader, &mut places, n);
             });
             drop(reader);
             fed.end();

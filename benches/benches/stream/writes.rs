@@ -139,7 +139,7 @@ pub(super) fn cases(data: &Data) -> Vec<Case<'_>> {
         cases.push(case(format!("null/{name}"), move |n| {
             let mut writer = Writer::new(Null);
             timed(Clock::Processor, &mut writer, |writer| {
-                write(writer, data, n)
+                write(writer, data, n);
             })
         }));
     }
@@ -155,7 +155,7 @@ pub(super) fn cases(data: &Data) -> Vec<Case<'_>> {
             let config = WriterConfig::default();
             let mut writer = Writer::with_releaser(Null, &config, DiscardPrivate);
             timed(Clock::Processor, &mut writer, |writer| {
-                write(writer, data, n)
+                write(writer, data, n);
             })
         }));
     }

@@ -2,7 +2,7 @@
 //!
 //! A [`FormatError`] says what was expected, what came, at which byte, and in which section. It is
 //! always the peer's fault (or that of whoever stored the file); trouble with the transport is a
-//! [`StreamError`](crate::stream::StreamError), and the two never stand in for each other.
+//! [`StreamError`], and the two never stand in for each other.
 
 use std::borrow::Cow;
 use std::fmt;
