@@ -106,6 +106,20 @@ impl Spec {
         }
     }
 
+    /// A pattern guest of 512 MiB, whose memory takes a while.
+    pub fn large(release: Release) -> Self {
+        Self::pattern(release, "q35")
+            .memory(512, Backend::Anonymous)
+            .tell(|pattern| {
+                (
+                    pattern.checked_mib,
+                    pattern.zero_percent,
+                    pattern.text_percent,
+                ) = (400, 0, 50);
+                pattern.rewrite_percent = 10;
+            })
+    }
+
     /// A Linux guest of 512 MiB on two processors.
     pub fn linux(release: Release, machine: &str) -> Self {
         Self {

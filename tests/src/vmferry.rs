@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -179,6 +180,23 @@ impl Run {
     /// What it has said besides its result so far.
     pub fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
+    /// Waits until it has said `words` besides its result.
+    ///
+    /// # Errors
+    /// It does not say them.
+    pub fn until_said(&self, words: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.stderr().contains(words) {
+            ensure!(
+                Instant::now() < deadline,
+                "it does not say '{words}': {}",
+                self.stderr()
+            );
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 
     /// Waits for its end.

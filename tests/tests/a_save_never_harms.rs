@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use vmferry_tests::vmferry::Run;
@@ -172,24 +172,13 @@ fn a_guest_goes_on_when_the_disk_hangs() -> Result<()> {
             // The save is over although its disk still hangs; its process cannot end before that does.
             guest.wait_for_state("running")?;
             guest.wait_for_passes(2)?;
-            until_said(&run, "has taken nothing for 1s")?;
+            run.until_said("has taken nothing for 1s")?;
             drop(frozen);
             ensure!(run.end()?.status.code() == Some(2));
             is_unharmed(&hanging, &guest)?;
             is_saved_next_time(&hanging, &guest, mode)
         };
         story().with_context(|| format!("{release} {mode}"))?;
-    }
-    Ok(())
-}
-
-fn until_said(run: &Run, words: &str) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !run.stderr().contains(words) {
-        if Instant::now() > deadline {
-            bail!("it does not say '{words}': {}", run.stderr());
-        }
-        std::thread::yield_now();
     }
     Ok(())
 }

@@ -7,20 +7,6 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use vmferry_tests::{Backend, Guest, PATIENCE, Release, Spec, Vmferry};
 
-/// A guest whose memory takes a while.
-fn large(release: Release) -> Spec {
-    Spec::pattern(release, "q35")
-        .memory(512, Backend::Anonymous)
-        .tell(|pattern| {
-            (
-                pattern.checked_mib,
-                pattern.zero_percent,
-                pattern.text_percent,
-            ) = (400, 0, 50);
-            pattern.rewrite_percent = 10;
-        })
-}
-
 fn saved(spec: &Spec) -> Result<Vmferry> {
     let vmferry = Vmferry::new()?;
     let source = spec.start()?;
@@ -40,7 +26,7 @@ fn migration(guest: &Guest) -> Result<String> {
 #[test]
 fn a_guest_whose_source_is_killed_waits_and_is_not_lost() -> Result<()> {
     for release in Release::ALL {
-        let spec = large(release);
+        let spec = Spec::large(release);
         let vmferry = saved(&spec)?;
         let guest = spec.incoming("defer").start()?;
         let on = json!([{"capability": "events", "state": true}]);
@@ -101,7 +87,7 @@ fn a_qemu_that_cannot_load_a_device_is_told_from_one_that_holds_a_guest() -> Res
 #[test]
 fn a_restore_that_is_killed_before_the_guest_runs_ends_its_qemu() -> Result<()> {
     for release in Release::ALL {
-        let spec = large(release);
+        let spec = Spec::large(release);
         let vmferry = saved(&spec)?;
         let mut guest = spec.incoming("defer").start()?;
         let qmp = format!("unix:{}", guest.qmp_path().display());
@@ -122,7 +108,7 @@ fn a_restore_that_is_killed_before_the_guest_runs_ends_its_qemu() -> Result<()> 
 
 #[test]
 fn one_interrupt_warns_and_the_guest_gets_all_of_its_memory() -> Result<()> {
-    let spec = large(Release::V10_0);
+    let spec = Spec::large(Release::V10_0);
     let vmferry = saved(&spec)?;
     let guest = spec.incoming("defer").start()?;
     let qmp = format!("unix:{}", guest.qmp_path().display());
@@ -144,7 +130,7 @@ fn one_interrupt_warns_and_the_guest_gets_all_of_its_memory() -> Result<()> {
 #[test]
 fn a_lazy_restore_sends_what_the_guest_asks_for_before_all_else() -> Result<()> {
     for release in Release::ALL {
-        let spec = large(release);
+        let spec = Spec::large(release);
         let vmferry = saved(&spec)?;
         let guest = spec.incoming("defer").start()?;
         let report = vmferry.restore(&guest, "guest", &["--lazy"])?;

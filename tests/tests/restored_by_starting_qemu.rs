@@ -7,8 +7,12 @@ use vmferry_tests::{Guest, Release, Spec, Vmferry};
 
 /// Saves a guest, and ends its QEMU; its command line and its sockets remain.
 fn saved(release: Release, vmferry: &Vmferry) -> Result<(Guest, Vec<String>)> {
-    let mut source = Spec::pattern(release, "q35").start()?;
-    source.wait_for_passes(2)?;
+    saved_after(2, &Spec::pattern(release, "q35"), vmferry)
+}
+
+fn saved_after(passes: u64, spec: &Spec, vmferry: &Vmferry) -> Result<(Guest, Vec<String>)> {
+    let mut source = spec.start()?;
+    source.wait_for_passes(passes)?;
     vmferry.save(&source, "guest", "snapshot")?;
     let line = vmferry_tests::process::command_line(source.pid())?;
     let line = line.into_iter().map(|word| word.into_string());
@@ -30,8 +34,10 @@ fn a_command_is_started_and_the_guest_goes_on_in_it() -> Result<()> {
             let run = vmferry.start(&words)?;
             let guest = source.successor()?;
             if option == "--paused" {
-                guest.wait_for_state("paused")?;
+                run.until_said("stands still ('paused')")?;
                 guest.cont()?;
+            } else {
+                run.until_said("all of its memory was there")?;
             }
             guest.wait_for_passes(3)?;
             // It stays with the QEMU that it has started, and ends as that does.
@@ -62,6 +68,7 @@ fn a_recorded_command_is_shown_and_started_only_by_who_trusts_it() -> Result<()>
         let run = vmferry.start(["restore", "guest", "--lazy", "--trust-recorded"])?;
         let guest = source.successor()?;
         guest.wait_for_passes(3)?;
+        run.until_said("all of its memory was there")?;
         guest.execute("quit", serde_json::Value::Null)?;
         run.end()?.succeeded()?;
     }
@@ -80,6 +87,28 @@ fn a_started_qemu_ends_when_the_restore_is_told_to() -> Result<()> {
     run.process().signal(Signal::INT)?;
     guest.wait_for_end()?;
     ensure!(run.wait()?.code().is_some(), "{}", run.stderr());
+    Ok(())
+}
+
+#[test]
+fn a_guest_that_ends_before_it_has_all_of_its_memory_is_no_failure() -> Result<()> {
+    for release in Release::ALL {
+        let vmferry = Vmferry::new()?;
+        let (source, line) = saved_after(1, &Spec::large(release), &vmferry)?;
+        let mut words = vec!["restore", "guest", "--lazy", "--"];
+        words.extend(line.iter().map(String::as_str));
+        let run = vmferry.start(&words)?;
+        let guest = source.successor()?;
+        guest.wait_for_state("running")?;
+        guest.execute("quit", serde_json::Value::Null)?;
+        let ended = run.end()?;
+        ended.succeeded()?;
+        ensure!(
+            ended.stderr.contains("ended before it needed all"),
+            "{}",
+            ended.stderr
+        );
+    }
     Ok(())
 }
 

@@ -125,28 +125,34 @@ impl Destination {
     }
 
     /// Why a restore failed, with what became of QEMU; one that we started and that has no guest is
-    /// ended.
-    pub(super) fn explain(&mut self, failed: Failed) -> anyhow::Error {
-        let error = match failed {
+    /// ended. Nothing failed if such a QEMU ended well because its guest, which ran, did.
+    pub(super) fn explain(&mut self, failed: Failed) -> Option<anyhow::Error> {
+        let (error, ran) = match failed {
             Failed::WhileTheGuestRan(error) if self.holds_the_guest() => {
-                return error.context(
+                return Some(error.context(
                     "QEMU holds the guest in 'postcopy-paused': what it has is kept, and it waits for \
                      the rest of its memory",
-                );
+                ));
             }
-            Failed::WhileTheGuestRan(error) | Failed::BeforeTheGuestRan(error) => error,
+            Failed::WhileTheGuestRan(error) => (error, true),
+            Failed::BeforeTheGuestRan(error) => (error, false),
         };
         let Some(child) = &mut self.child else {
-            return error;
+            return Some(error);
         };
         // A QEMU that could not load its machine ends by itself.
         let patience = if self.client.is_closed() { END } else { SHOW };
-        let Some(status) = ended(child, patience) else {
-            let _ = child.kill();
-            let _ = child.wait();
-            return error;
-        };
-        error.context(anyhow!("QEMU has ended ({status}); it says why above"))
+        match ended(child, patience) {
+            Some(status) if status.success() && ran => None,
+            Some(status) => {
+                Some(error.context(anyhow!("QEMU has ended ({status}); it says why above")))
+            }
+            None => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Some(error)
+            }
+        }
     }
 }
 

@@ -24,8 +24,10 @@ struct Report<'a> {
     vm: &'a str,
     id: &'a str,
     lazy: bool,
+    /// Whether all of its memory came; it may have ended before.
+    complete: bool,
     #[serde(flatten)]
-    outcome: &'a Outcome,
+    outcome: Option<&'a Outcome>,
     pid: Option<u32>,
 }
 
@@ -61,14 +63,17 @@ pub fn run(global: &Global, restore: &Restore) -> Result<ExitCode> {
     };
     match transfer.run() {
         Ok(outcome) => {
-            report(global, restore, &name, &outcome, destination.pid())?;
+            report(global, restore, &name, Some(&outcome), destination.pid())?;
             drop(checkpoint);
             destination.stay_with(&signals)
         }
-        Err(failed) => {
-            let error = destination.explain(failed);
-            Err(error.context(format!("{name} was not restored")))
-        }
+        Err(failed) => match destination.explain(failed) {
+            None => {
+                report(global, restore, &name, None, destination.pid())?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Some(error) => Err(error.context(format!("{name} was not restored"))),
+        },
     }
 }
 
@@ -107,7 +112,7 @@ fn report(
     global: &Global,
     restore: &Restore,
     name: &CheckpointName,
-    outcome: &Outcome,
+    outcome: Option<&Outcome>,
     pid: Option<u32>,
 ) -> Result<()> {
     if global.json {
@@ -116,10 +121,17 @@ fn report(
             vm: name.vm.as_str(),
             id: name.id.as_str(),
             lazy: restore.lazy,
+            complete: outcome.is_some(),
             outcome,
             pid,
         });
     }
+    let Some(outcome) = outcome else {
+        ui::note(format_args!(
+            "{name} ran, and ended before it needed all of its memory"
+        ));
+        return Ok(());
+    };
     let total = ui::duration(Duration::from_secs_f64(outcome.total_ms / 1e3));
     match outcome.running_ms {
         Some(running) => ui::note(format_args!(

@@ -324,7 +324,8 @@ impl Transfer<'_> {
             }
             let status = migration::query(self.client)?;
             let run_state = machine::run_state(self.client)?;
-            let is_there = (run_state == "running") == runs && run_state != "inmigrate";
+            // Somebody else may have let a paused one go on by now.
+            let is_there = run_state != "inmigrate" && (run_state == "running" || !runs);
             if status.is_completed() && is_there && (resumed_us.is_some() || !runs) {
                 return Ok((run_state, resumed_us));
             }
