@@ -23,6 +23,10 @@ impl<C: ReadChannel> Source for Reader<C> {
         self.position()
     }
 
+    fn expect_end(&mut self) {
+        self.channel_mut().expect_end();
+    }
+
     #[inline]
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Error> {
         let at = self.position();

@@ -135,6 +135,14 @@ impl SocketWriter {
     }
 }
 
+impl SocketWriter {
+    /// The other side sees the end, although the reading half may keep the socket open.
+    pub(super) fn end(&self) -> io::Result<()> {
+        let direction = rustix::net::Shutdown::Write;
+        Ok(rustix::net::shutdown(&self.fd, direction)?)
+    }
+}
+
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -283,12 +291,8 @@ impl WriteChannel for SocketWriter {
         Some(Arc::new(ShutSocket(Arc::clone(&self.fd))))
     }
 
-    /// The other side sees the end, although the reading half may keep the socket open.
     fn close(self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(
-            &self.fd,
-            rustix::net::Shutdown::Write,
-        )?)
+        self.end()
     }
 }
 

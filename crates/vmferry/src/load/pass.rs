@@ -8,7 +8,7 @@ use crate::wire::command::{Command, PostcopyAdvise};
 use crate::wire::configuration::{self, Configuration};
 use crate::wire::ram::ListFields;
 use crate::wire::section::{self, ElementType, SectionHeader};
-use crate::wire::{Source, header, limits, ram};
+use crate::wire::{Source, header, limits, ram, vmdesc};
 
 /// The state of one pass.
 pub(super) struct Pass<'a, S, V> {
@@ -253,6 +253,9 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
                 return Err(FormatError::too_long(start, what, len, LIMIT as u64).into());
             }
             rest.extend_from_slice(self.source.take(more, "the state of all devices")?);
+            if rest.last() == Some(&b'}') && vmdesc::locate(&rest).is_some() {
+                self.source.expect_end();
+            }
         }
     }
 }

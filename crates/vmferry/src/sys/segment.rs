@@ -141,6 +141,20 @@ impl<'a> SegmentMut<'a> {
         self.len() == 0
     }
 
+    /// Copies as many bytes of `from` as fit behind its first `skip` bytes, and tells how many.
+    #[inline]
+    pub fn copy_from_at(&mut self, skip: usize, from: &[u8]) -> usize {
+        let skip = skip.min(self.len());
+        let mut rest = Self {
+            iovec: libc::iovec {
+                iov_base: self.iovec.iov_base.cast::<u8>().wrapping_add(skip).cast(),
+                iov_len: self.len() - skip,
+            },
+            memory: PhantomData,
+        };
+        rest.copy_from(from)
+    }
+
     /// Copies as many bytes of `from` as fit into it, and tells how many.
     #[inline]
     pub fn copy_from(&mut self, from: &[u8]) -> usize {

@@ -22,6 +22,10 @@ pub trait Source {
     /// Offset in bytes, from the start of the stream, of the next byte.
     fn position(&self) -> u64;
 
+    /// The format says that the stream may end here. A source whose end can be forged believes it
+    /// only now.
+    fn expect_end(&mut self) {}
+
     /// The next `N` bytes by value.
     ///
     /// # Errors
