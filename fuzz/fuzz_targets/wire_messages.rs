@@ -56,7 +56,10 @@ fuzz_target!(|bytes: &[u8]| {
                 assert_eq!(blocks.total_length(), total);
             }
         }
-        4 => drop(return_path::decode_bitmap(&mut source, u64::from(*kind) * 64)),
+        4 => drop(return_path::decode_bitmap(
+            &mut source,
+            u64::from(*kind) * 64,
+        )),
         _ => drop(globalstate::run_state(bytes).map(str::to_owned)),
     }
 });

@@ -115,7 +115,12 @@ fn qemu(guest: &Guest, mode: Mode, filter: &str) -> Result<u64> {
         guest.stop()?;
     }
     let (events, path) = (guest.qmp().subscribe(), file.display());
-    let uri = format!("exec:{filter} > '{path}' && sync '{path}'");
+    // QEMU may say that it is through before the command is.
+    let done = file.with_extension("done");
+    let uri = format!(
+        "exec:{filter} > '{path}' && sync '{path}' && mv '{path}' '{}'",
+        done.display()
+    );
     guest.execute("migrate", json!({"uri": uri}))?;
     let ended = events.wait_for("the end", Instant::now() + PATIENCE, |event| {
         let status = event.migration_status()?;
@@ -124,13 +129,20 @@ fn qemu(guest: &Guest, mode: Mode, filter: &str) -> Result<u64> {
             .then(|| status.to_owned())
     })?;
     ensure!(ended == "completed", "{filter}: {ended}");
-    if mode != Mode::Snapshot {
-        guest.cont()?;
+    let deadline = Instant::now() + PATIENCE;
+    // The monitor refuses it until the command has ended.
+    while mode != Mode::Snapshot && guest.qmp().execute("cont", Value::Null).is_err() {
+        ensure!(Instant::now() < deadline, "the guest cannot go on");
+        std::thread::sleep(Duration::from_millis(1));
     }
     let off = json!([{"capability": "background-snapshot", "state": false}]);
     guest.execute("migrate-set-capabilities", json!({"capabilities": off}))?;
-    let bytes = file.metadata()?.len();
-    std::fs::remove_file(&file)?;
+    while !done.exists() {
+        ensure!(Instant::now() < deadline, "{filter} does not end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let bytes = done.metadata()?.len();
+    std::fs::remove_file(&done)?;
     ensure!(guest.execute("query-status", Value::Null)?["status"] == "running");
     Ok(bytes)
 }

@@ -168,7 +168,11 @@ fn stop_and_save(guest: &Guest, filter: &str, file: &Path) -> Result<Duration> {
         "exec:{filter} > '{0}' && sync '{0}'",
         file.display()
     ))?;
-    guest.cont()?;
+    // The monitor refuses it until the command has ended.
+    while guest.qmp().execute("cont", Value::Null).is_err() {
+        ensure!(began.elapsed() < PATIENCE, "the guest cannot go on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     Ok(began.elapsed())
 }
 

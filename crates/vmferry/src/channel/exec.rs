@@ -2,12 +2,16 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
+};
 
 use super::{Duplex, Fd, Interest, ReadChannel, Segment, SegmentMut, Shutdown, WriteChannel};
 
@@ -44,17 +48,15 @@ impl Exec {
     /// It cannot be started.
     pub fn spawn(mut command: Command) -> io::Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let (mut child, process) = start(command, 2)?;
-        let (output, input) = (child.output()?, child.input()?);
-        process.keep(child.0);
+        let started = start(command, 2)?;
         Ok(Self {
             reader: ExecReader {
-                output,
-                half: Half::new(&process),
+                output: started.output.ok_or(io::ErrorKind::BrokenPipe)?,
+                half: Half::new(&started.process),
             },
             writer: ExecWriter {
-                input: Some(input),
-                half: Half::new(&process),
+                input: started.input,
+                half: Half::new(&started.process),
             },
         })
     }
@@ -65,11 +67,11 @@ impl Exec {
     /// It cannot be started.
     pub fn reader(mut command: Command) -> io::Result<ExecReader> {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let (mut child, process) = start(command, 1)?;
-        let output = child.output()?;
-        process.keep(child.0);
-        let half = Half::new(&process);
-        Ok(ExecReader { output, half })
+        let started = start(command, 1)?;
+        Ok(ExecReader {
+            output: started.output.ok_or(io::ErrorKind::BrokenPipe)?,
+            half: Half::new(&started.process),
+        })
     }
 
     /// A child whose input is written; its output goes where ours goes.
@@ -78,11 +80,11 @@ impl Exec {
     /// It cannot be started.
     pub fn writer(mut command: Command) -> io::Result<ExecWriter> {
         command.stdin(Stdio::piped());
-        let (mut child, process) = start(command, 1)?;
-        let input = Some(child.input()?);
-        process.keep(child.0);
-        let half = Half::new(&process);
-        Ok(ExecWriter { input, half })
+        let started = start(command, 1)?;
+        Ok(ExecWriter {
+            input: started.input,
+            half: Half::new(&started.process),
+        })
     }
 
     /// The command that a shell makes of `line`, as QEMU's `exec:` means it.
@@ -201,39 +203,44 @@ impl Drop for Half {
 
 /// A child, and how it went.
 struct Process {
+    /// Gone once its end was taken note of: from then on its number may be another's.
     child: Mutex<Option<Child>>,
-    /// Names the child even if its number is taken by another, and can be used while it is waited
-    /// for.
+    pid: Pid,
+    /// Can be waited for without holding the child.
     pidfd: OwnedFd,
     users: AtomicUsize,
     end: OnceLock<Result<(), String>>,
 }
 
 impl Process {
-    fn keep(&self, child: Child) {
-        *self.child.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
-    }
-
     fn wait(&self) {
         self.end.get_or_init(|| {
-            let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(child) = child.as_mut() else {
-                return Ok(());
-            };
-            match child.wait() {
-                Ok(status) if status.success() => Ok(()),
-                Ok(status) => Err(format!("the command failed: {status}")),
-                Err(error) => Err(format!("the command cannot be waited for: {error}")),
+            let ends = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while let Err(Errno::INTR) = waitid(WaitId::PidFd(self.pidfd.as_fd()), ends) {}
+            let child = self.child().take();
+            match child.map(|mut child| child.wait()) {
+                None => Ok(()),
+                Some(Ok(status)) if status.success() => Ok(()),
+                Some(Ok(status)) => Err(format!("the command failed: {status}")),
+                Some(Err(error)) => Err(format!("the command cannot be waited for: {error}")),
             }
         });
+    }
+
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Shutdown for Process {
-    /// Kills the child, which closes its ends of the pipes.
+    /// Kills the child, and whatever it has started in its turn: all of them hold the pipes open.
     fn shutdown(&self) -> io::Result<()> {
-        match pidfd_send_signal(self.pidfd.as_fd(), Signal::KILL) {
-            Err(rustix::io::Errno::SRCH) => Ok(()),
+        let child = self.child();
+        if child.is_none() {
+            return Ok(());
+        }
+        match kill_process_group(self.pid, Signal::KILL) {
+            Err(Errno::SRCH) => Ok(()),
             result => Ok(result?),
         }
     }
@@ -247,27 +254,20 @@ impl std::fmt::Debug for Process {
     }
 }
 
-/// A child that was just started.
-struct Started(Child);
-
-impl Started {
-    fn output(&mut self) -> io::Result<Fd> {
-        let output = self.0.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok(Fd::new(output))
-    }
-
-    fn input(&mut self) -> io::Result<Fd> {
-        let input = self.0.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok(Fd::new(input))
-    }
+/// A child that was just started, with the ends of its pipes.
+struct Started {
+    process: Arc<Process>,
+    output: Option<Fd>,
+    input: Option<Fd>,
 }
 
+/// Starts a child, in a process group of its own, that `users` halves use.
 // Taken by value, because it is used up.
 #[allow(clippy::needless_pass_by_value)]
-fn start(mut command: Command, users: usize) -> io::Result<(Started, Arc<Process>)> {
-    let mut child = command.spawn()?;
-    let process = Pid::from_child(&child);
-    let pidfd = match pidfd_open(process, PidfdFlags::empty()) {
+fn start(mut command: Command, users: usize) -> io::Result<Started> {
+    let mut child = command.process_group(0).spawn()?;
+    let pid = Pid::from_child(&child);
+    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
         Err(error) => {
             // Nothing could end it later.
@@ -276,13 +276,20 @@ fn start(mut command: Command, users: usize) -> io::Result<(Started, Arc<Process
             return Err(error.into());
         }
     };
+    let output = child.stdout.take().map(Fd::new);
+    let input = child.stdin.take().map(Fd::new);
     let process = Process {
-        child: Mutex::new(None),
+        child: Mutex::new(Some(child)),
+        pid,
         pidfd,
         users: AtomicUsize::new(users),
         end: OnceLock::new(),
     };
-    Ok((Started(child), Arc::new(process)))
+    Ok(Started {
+        process: Arc::new(process),
+        output,
+        input,
+    })
 }
 
 const ABILITIES: super::Capabilities = super::Capabilities {

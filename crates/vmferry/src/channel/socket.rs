@@ -282,6 +282,14 @@ impl WriteChannel for SocketWriter {
     fn shutdown_handle(&self) -> Option<Arc<dyn Shutdown>> {
         Some(Arc::new(ShutSocket(Arc::clone(&self.fd))))
     }
+
+    /// The other side sees the end, although the reading half may keep the socket open.
+    fn close(self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(
+            &self.fd,
+            rustix::net::Shutdown::Write,
+        )?)
+    }
 }
 
 pub(super) struct ShutSocket(pub(super) Arc<OwnedFd>);

@@ -22,6 +22,8 @@ pub(super) struct Pass<'a, S, V> {
     pub(super) summary: Summary,
     footers: Footers,
     early: Vec<Early>,
+    /// Bytes of the payloads of all early sections.
+    early_len: usize,
     /// Whether a PART or END of the RAM has come.
     iterated: bool,
 }
@@ -38,6 +40,7 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
             summary: Summary::default(),
             footers: Footers::Unknown,
             early: Vec::new(),
+            early_len: 0,
             iterated: false,
         }
     }
@@ -158,6 +161,24 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
             let error = FormatError::unexpected(at, what, expected, "none");
             return Err(Error::from(error.in_section(&header.idstr)).into());
         };
+        self.early_len += payload_len;
+        for (what, len, limit) in [
+            (
+                "the list of sections",
+                self.early.len() + 1,
+                limits::SECTIONS,
+            ),
+            (
+                "the state of all devices",
+                self.early_len,
+                limits::DEVICE_STATE,
+            ),
+        ] {
+            if len > limit {
+                let error = FormatError::too_long(at, what, len as u64, limit as u64);
+                return Err(Error::from(error).into());
+            }
+        }
         let mut element = Vec::with_capacity(header.encoded_len() + payload_len);
         header.encode(ElementType::Full, &mut element);
         let payload = self.source.take(payload_len, "a device section")?;

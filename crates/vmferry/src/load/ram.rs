@@ -4,8 +4,8 @@ use super::pass::Pass;
 use super::{LoadError, Visitor};
 use crate::error::{Error, FormatError};
 use crate::ram::{BlockIndex, Page, PageIndex};
-use crate::wire::Source;
 use crate::wire::ram::{self, BlockRef, Record, RecordKind};
+use crate::wire::{Source, limits};
 
 impl<S: Source, V: Visitor> Pass<'_, S, V> {
     /// Reads records up to and including EOS.
@@ -60,9 +60,22 @@ impl<S: Source, V: Visitor> Pass<'_, S, V> {
     }
 
     fn block_list(&mut self, total: u64) -> Result<(), LoadError<V::Error>> {
+        const WHAT: &str = "the list of RAM blocks";
+        let at = self.source.position();
         let list = ram::decode_blocks(self.source, total, self.page_size, self.list_fields)?;
         for (_, block) in list.iter() {
             self.blocks.insert(block.clone());
+        }
+        // Each list is within its limits; what several of them add up to must be, too.
+        let (count, limit) = (self.blocks.len(), limits::RAM_BLOCKS);
+        if count > limit {
+            let error = FormatError::too_long(at, WHAT, count as u64, limit as u64);
+            return Err(Error::from(error).into());
+        }
+        if self.blocks.checked_total_length().is_none() {
+            let expected = "all RAM blocks together below 2^64 bytes";
+            let error = FormatError::unexpected(at, WHAT, expected, "more");
+            return Err(Error::from(error).into());
         }
         self.current = None;
         let blocks = &self.blocks;

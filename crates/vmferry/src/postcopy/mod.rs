@@ -146,6 +146,10 @@ pub enum PostcopyError<P> {
     /// is lost.
     #[error("a page could not be read")]
     Page(#[source] P),
+    /// The machine was sent with capability `x-ignore-shared`, so its shared memory is not here.
+    /// Nothing was sent.
+    #[error("the machine's shared memory was left out of its stream (x-ignore-shared)")]
+    SharedMemoryLeftOut,
     /// The state is larger than one package can be.
     #[error("the device state takes {len} bytes, a package holds at most {limit}")]
     Package {

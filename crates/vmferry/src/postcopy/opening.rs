@@ -20,6 +20,9 @@ pub(super) fn send<P: PageSource>(
     host_pages: &HostPages,
     tx: &mut impl Outgoing,
 ) -> Result<RamWriter, PostcopyError<P::Error>> {
+    if state.lacks_shared_memory() {
+        return Err(PostcopyError::SharedMemoryLeftOut);
+    }
     let mut ram = state.ram_writer(source);
     let mut page_sizes = 0;
     let indices: Vec<_> = source.blocks().iter().map(|(index, _)| index).collect();
@@ -81,4 +84,25 @@ fn package<P>(state: &MachineState) -> Result<Vec<u8>, PostcopyError<P>> {
     Command::Packaged(u32::try_from(len).map_err(|_| too_long)?).encode(&mut package);
     package.append(&mut nested);
     Ok(package)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{Configuration, Image};
+    use crate::wire::configuration::X_IGNORE_SHARED;
+
+    #[test]
+    fn nothing_is_sent_of_a_machine_whose_shared_memory_is_not_there() {
+        let mut image = Image::default();
+        image.state.configuration = Some(Configuration {
+            machine: "pc-q35-10.0".into(),
+            capabilities: vec![X_IGNORE_SHARED.into()],
+            ..Configuration::default()
+        });
+        let mut sent = Vec::new();
+        let result = send(&image.state, &image, &HostPages::ordinary(4096), &mut sent);
+        assert!(matches!(result, Err(PostcopyError::SharedMemoryLeftOut)));
+        assert_eq!(sent, b"");
+    }
 }

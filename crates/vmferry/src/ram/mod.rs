@@ -133,6 +133,12 @@ impl RamBlocks {
         self.0.is_empty()
     }
 
+    /// Bytes in all blocks together, if so many can be counted.
+    pub(crate) fn checked_total_length(&self) -> Option<u64> {
+        let mut lengths = self.0.iter().map(|block| block.used_length);
+        lengths.try_fold(0, u64::checked_add)
+    }
+
     /// Bytes in all blocks together.
     pub fn total_length(&self) -> u64 {
         self.0.iter().map(|block| block.used_length).sum()

@@ -57,6 +57,10 @@ pub enum SaveError<P> {
     /// A page could not be had.
     #[error("a page could not be read")]
     Page(#[source] P),
+    /// The machine was sent with capability `x-ignore-shared`, so its shared memory is not here.
+    /// Nothing was written.
+    #[error("the machine's shared memory was left out of its stream (x-ignore-shared)")]
+    SharedMemoryLeftOut,
 }
 
 /// Pages in one PART: a point at which errors are noticed and progress is told.
@@ -67,7 +71,8 @@ const PART_PAGES: u64 = 4096;
 ///
 /// # Errors
 /// A page could not be read, or the destination takes no more. What was sent until then is no
-/// stream that a QEMU would start from.
+/// stream that a QEMU would start from. Nothing is written for a machine whose shared memory is
+/// not here.
 #[doc(alias = "qemu_savevm_state")]
 pub fn precopy<K: Outgoing, P: PageSource>(
     sink: &mut K,
@@ -75,6 +80,9 @@ pub fn precopy<K: Outgoing, P: PageSource>(
     source: &P,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), SaveError<P::Error>> {
+    if state.lacks_shared_memory() {
+        return Err(SaveError::SharedMemoryLeftOut);
+    }
     let mut ram = state.ram_writer(source);
     header::encode(sink);
     state.encode_configuration(sink);

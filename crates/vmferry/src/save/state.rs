@@ -4,7 +4,7 @@ use super::RamWriter;
 use crate::load::{Configuration, DeviceSection, Phase};
 use crate::ram::PageSource;
 use crate::wire::section::{FOOTER_LEN, SectionHeader};
-use crate::wire::{Sink, globalstate};
+use crate::wire::{Sink, configuration, globalstate};
 
 /// Everything of a machine but its RAM, as its stream carried it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,6 +87,12 @@ impl MachineState {
             };
             *payload = globalstate::with_run_state(payload, run_state);
         }
+    }
+
+    /// Whether memory is missing that the stream did not carry, so that none can be made of it.
+    pub(crate) fn lacks_shared_memory(&self) -> bool {
+        let configuration = self.configuration.as_ref();
+        configuration.is_some_and(|c| c.has_capability(configuration::X_IGNORE_SHARED))
     }
 
     /// A section number that no device has: for the RAM.

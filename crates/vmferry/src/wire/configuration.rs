@@ -64,14 +64,25 @@ impl Configuration {
             machine: machine(source)?,
             ..Self::default()
         };
+        // Each may come once: otherwise nothing would bound how many there are.
+        let mut seen = Vec::new();
         while source.peek(1)?.first() == Some(&SUBSECTION) {
             source.u8(WHAT)?;
-            configuration.decode_subsection(source)?;
+            let at = source.position();
+            let name = configuration.decode_subsection(source)?;
+            if seen.contains(&name) {
+                let found = format_args!("'{name}' a second time");
+                return Err(
+                    FormatError::unexpected(at, WHAT, "each subsection once", found).into(),
+                );
+            }
+            seen.push(name);
         }
         Ok(configuration)
     }
 
-    fn decode_subsection(&mut self, source: &mut impl Source) -> Result<(), Error> {
+    /// Reads a subsection and tells its name.
+    fn decode_subsection(&mut self, source: &mut impl Source) -> Result<String, Error> {
         const WHAT: &str = "a subsection of the configuration";
         let at = source.position();
         let name = source.name(WHAT)?.to_owned();
@@ -131,7 +142,7 @@ impl Configuration {
                 .into());
             }
         }
-        Ok(())
+        Ok(name)
     }
 
     /// Writes the element.
@@ -247,6 +258,20 @@ mod tests {
                 }
                 Err(error) => assert!(error.to_string().contains("ends inside"), "{end}: {error}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_subsection_that_comes_again_is_refused() {
+        let capabilities = b"\x05\x1aconfiguration/capabilities\0\0\0\x01\0\0\0\x01\x01a";
+        let uuid = b"\x05\x12configuration/uuid\0\0\0\x010123456789abcdef";
+        let bits = b"\x05\x1econfiguration/target-page-bits\0\0\0\x01\0\0\0\x0c";
+        for subsection in [&capabilities[..], uuid, bits] {
+            let once = [b"\x07\0\0\0\x01a", subsection].concat();
+            Configuration::decode(&mut SliceSource::new(&once)).unwrap();
+            let twice = [&once[..], subsection].concat();
+            let error = Configuration::decode(&mut SliceSource::new(&twice)).unwrap_err();
+            assert!(error.to_string().contains("a second time"), "{error}");
         }
     }
 

@@ -18,7 +18,7 @@ pub const RAM_BLOCKS: usize = 4096;
 /// Bytes of one RAM block: 2^52, what x86 can address.
 pub const RAM_BLOCK_LENGTH: u64 = 1 << 52;
 
-/// Bytes of all device sections together, as they stand behind the RAM. A large machine has a few
+/// Bytes of all device sections that stand before the RAM together, and of all that stand behind it. A large machine has a few
 /// MiB; graphics and VFIO devices carry more.
 pub const DEVICE_STATE: usize = 64 << 20;
 

@@ -1,0 +1,149 @@
+//! A visitor that wants no more at some point, and a stream that comes in pieces: the pass ends there
+//! and then, and what was shown does not depend on how the bytes came.
+
+#![no_main]
+
+use std::io;
+
+use libfuzzer_sys::fuzz_target;
+use vmferry::channel::{ReadChannel, SegmentMut};
+use vmferry::load::{
+    Configuration, DeviceSection, LoadError, Options, Summary, Visitor, VmDescRule, load,
+};
+use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
+use vmferry::stream::{Reader, ReaderConfig};
+use vmferry::wire::{SliceSource, Source, limits};
+
+/// Gives a slice in pieces of at most `piece` bytes.
+struct Pieces<'a> {
+    rest: &'a [u8],
+    piece: usize,
+}
+
+impl ReadChannel for Pieces<'_> {
+    fn read_segments(&mut self, segments: &mut [SegmentMut<'_>]) -> io::Result<usize> {
+        let mut left = self.piece.min(self.rest.len());
+        let mut read = 0;
+        for segment in segments {
+            let len = segment.copy_from(&self.rest[..left]);
+            self.rest = &self.rest[len..];
+            left -= len;
+            read += len;
+        }
+        Ok(read)
+    }
+}
+
+/// Takes so many things, refuses the next one, and is never shown another.
+#[derive(Debug, PartialEq)]
+struct Limited {
+    left: u32,
+    refused: bool,
+    /// A sum over everything that was shown.
+    seen: u64,
+    blocks: RamBlocks,
+}
+
+#[derive(Debug, PartialEq)]
+struct Enough;
+
+impl Limited {
+    fn new(limit: u32) -> Self {
+        Self {
+            left: limit,
+            refused: false,
+            seen: 0,
+            blocks: RamBlocks::default(),
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Enough> {
+        assert!(!self.refused, "shown something behind a refusal");
+        for byte in bytes {
+            self.seen = self.seen.rotate_left(5) ^ u64::from(*byte);
+        }
+        self.seen = self.seen.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => {
+                self.refused = true;
+                Err(Enough)
+            }
+        }
+    }
+}
+
+impl Visitor for Limited {
+    type Error = Enough;
+
+    fn configuration(&mut self, configuration: &Configuration) -> Result<(), Enough> {
+        assert!(configuration.capabilities.len() <= limits::CAPABILITIES as usize);
+        self.take(configuration.machine.as_bytes())
+    }
+
+    fn ram_blocks(&mut self, blocks: &RamBlocks, _: PageSize) -> Result<(), Enough> {
+        assert!(blocks.len() <= limits::RAM_BLOCKS);
+        self.blocks = blocks.clone();
+        self.take(&blocks.total_length().to_be_bytes())
+    }
+
+    fn page(&mut self, block: BlockIndex, page: PageIndex, _: Page<'_>) -> Result<(), Enough> {
+        assert!(block.0 < self.blocks.len());
+        self.take(&page.0.to_be_bytes())
+    }
+
+    fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), Enough> {
+        assert!(section.element.len() <= limits::DEVICE_STATE + limits::VMDESC);
+        self.take(section.element)
+    }
+
+    fn vmdesc(&mut self, json: &[u8]) -> Result<(), Enough> {
+        assert!(json.len() <= limits::VMDESC);
+        self.take(json)
+    }
+}
+
+/// What came out: what was seen, and the summary or the text of the error.
+fn pass(source: &mut impl Source, limit: u32) -> (Limited, Result<Summary, String>) {
+    let mut visitor = Limited::new(limit);
+    let options = Options {
+        vmdesc: VmDescRule::Optional,
+    };
+    let result = load(source, &mut visitor, &options);
+    let refused = matches!(result, Err(LoadError::Visitor(Enough)));
+    assert_eq!(
+        refused, visitor.refused,
+        "a refusal is what the pass reports"
+    );
+    let result = result.map_err(|error| match error {
+        LoadError::Read(error) => error.to_string(),
+        LoadError::Visitor(Enough) => "enough".into(),
+    });
+    (visitor, result)
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some(([limit, piece], stream)) = bytes.split_first_chunk() else {
+        return;
+    };
+    // As few as one, or all of them.
+    let limit = if *limit == u8::MAX {
+        u32::MAX
+    } else {
+        (*limit).into()
+    };
+    let whole = pass(&mut SliceSource::new(stream), limit);
+    let pieces = Pieces {
+        rest: stream,
+        piece: 1 + usize::from(*piece) * 61,
+    };
+    let config = ReaderConfig {
+        window: limits::TAKE,
+        ..ReaderConfig::default()
+    };
+    let in_pieces = pass(&mut Reader::with_config(pieces, &config), limit);
+    assert_eq!(whole, in_pieces);
+});
