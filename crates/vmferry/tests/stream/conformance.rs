@@ -5,6 +5,8 @@ mod kinds;
 mod sample;
 mod suite;
 
+pub(crate) use kinds::tcp_pair;
+
 /// The suite for each kind of channel. In brackets: how it can be used.
 macro_rules! conformance {
     ($($name:ident: $kind:ident [$($how:ident),*];)*) => {
