@@ -253,6 +253,10 @@ impl WriteChannel for SocketWriter {
     }
 
     fn send_descriptor(&mut self, byte: u8, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        if !is_unix(&self.fd) {
+            // Others would send the byte alone, and say that all went well.
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let descriptors = &[descriptor];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
