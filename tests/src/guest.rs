@@ -348,6 +348,30 @@ impl Guest {
         }
     }
 
+    /// Waits until the guest's migration has a status, and gives all that QEMU says of it.
+    ///
+    /// # Errors
+    /// It does not get there.
+    pub fn wait_for_migration(&self, wanted: &str) -> Result<Value> {
+        let events = self.qmp.subscribe();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = self.execute("query-migrate", Value::Null)?;
+            if said["status"] == wanted {
+                return Ok(said);
+            }
+            if Instant::now() > deadline {
+                let error = anyhow!("the migration is not '{wanted}': {said}");
+                return self.told(Err(error));
+            }
+            // Events come only where somebody has asked for them.
+            let soon = deadline.min(Instant::now() + LOOK);
+            let _ = events.wait_for("a change of the migration", soon, |event| {
+                event.migration_status().map(drop)
+            });
+        }
+    }
+
     /// Waits for `count` more passes of the pattern guest, and gives the number of the last.
     ///
     /// # Errors

@@ -215,10 +215,7 @@ fn a_guest_goes_on_when_the_saver_of_a_stream_is_killed() -> Result<()> {
         guest.execute("migrate", serde_json::json!({"uri": uri}))?;
         let saver = saver_below(guest.pid())?;
         rustix::process::kill_process(saver, Signal::KILL)?;
-        let deadline = Instant::now() + PATIENCE;
-        while guest.execute("query-migrate", Value::Null)?["status"] != "completed" {
-            ensure!(Instant::now() < deadline, "the snapshot does not end");
-        }
+        guest.wait_for_migration("completed")?;
         guest.wait_for_passes(2)?;
         ensure!(
             vmferry.checkpoints()?.is_empty(),

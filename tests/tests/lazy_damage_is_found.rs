@@ -275,8 +275,7 @@ fn a_page_that_is_sent_twice_is_found_by_qemu() -> Result<()> {
             &Unobserved,
         );
         ensure!(served.is_err(), "{release} has taken a page twice");
-        let status = guest.execute("query-migrate", serde_json::Value::Null)?;
-        ensure!(status["status"] == "postcopy-paused", "{release}: {status}");
+        guest.wait_for_migration("postcopy-paused")?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::channel::{ReadChannel, WriteChannel};
 use crate::error::{Error, FormatError};
 use crate::save::Outgoing;
 use crate::stream::{ErrorKind, Reader, StreamError, Writer};
-use crate::wire::{Sink, Source};
+use crate::wire::{Sink, Source, limits};
 
 impl<C: ReadChannel> Source for Reader<C> {
     #[inline]
@@ -16,6 +16,12 @@ impl<C: ReadChannel> Source for Reader<C> {
     #[inline]
     fn peek(&mut self, n: usize) -> Result<&[u8], Error> {
         Ok(self.peek_up_to(n)?)
+    }
+
+    fn peek_some(&mut self) -> Result<&[u8], Error> {
+        self.peek_up_to(1)?;
+        let there = self.buffered();
+        Ok(&there[..there.len().min(limits::TAKE)])
     }
 
     #[inline]

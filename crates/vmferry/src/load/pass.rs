@@ -243,7 +243,7 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
         const LIMIT: usize = limits::DEVICE_STATE + limits::VMDESC;
         let mut rest = Vec::new();
         loop {
-            let more = self.source.peek(limits::TAKE)?.len();
+            let more = self.source.peek_some()?.len();
             if more == 0 {
                 return Ok(rest);
             }

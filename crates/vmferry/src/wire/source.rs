@@ -19,6 +19,14 @@ pub trait Source {
     /// The stream cannot be read.
     fn peek(&mut self, n: usize) -> Result<&[u8], Error>;
 
+    /// Whatever is there next, without taking it: at least one byte, unless the stream ends here, and
+    /// at most [`limits::TAKE`](super::limits::TAKE). Does not look for more than that, which may
+    /// not come.
+    ///
+    /// # Errors
+    /// The stream cannot be read.
+    fn peek_some(&mut self) -> Result<&[u8], Error>;
+
     /// Offset in bytes, from the start of the stream, of the next byte.
     fn position(&self) -> u64;
 
@@ -144,6 +152,10 @@ impl Source for SliceSource<'_> {
     #[inline]
     fn peek(&mut self, n: usize) -> Result<&[u8], Error> {
         Ok(self.rest.get(..n).unwrap_or(self.rest))
+    }
+
+    fn peek_some(&mut self) -> Result<&[u8], Error> {
+        self.peek(super::limits::TAKE)
     }
 
     #[inline]

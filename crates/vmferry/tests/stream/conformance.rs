@@ -63,3 +63,8 @@ conformance! {
     std_io: StdIo [no_shutdown];
     null: Nowhere [no_shutdown];
 }
+
+#[cfg(feature = "tls")]
+conformance! {
+    tls: Tls [non_blocking, shutdown];
+}

@@ -13,7 +13,7 @@ fn several_streams_use_up_one_budget_window_after_window() {
     const RECORD: u64 = 8;
     let limiter = Arc::new(RateLimiter::per_window(BUDGET));
     let total = Arc::new(AtomicU64::new(0));
-    let window_over = Arc::new(Barrier::new(STREAMS as usize + 1));
+    let window_over = Arc::new(Barrier::new(usize::try_from(STREAMS).unwrap() + 1));
     std::thread::scope(|scope| {
         for _ in 0..STREAMS {
             let (limiter, total) = (Arc::clone(&limiter), Arc::clone(&total));

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too, may panic")]
 
 mod abort;
+#[cfg(feature = "tls")]
+mod certificates;
 mod conformance;
 mod descriptors;
 mod exec;
@@ -10,7 +12,10 @@ mod limits;
 mod places;
 mod reader_model;
 mod records;
+mod sockets;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
 mod traps;
 #[cfg(feature = "vm-memory")]
 mod vm_memory;

@@ -85,7 +85,7 @@ impl Credentials {
         let Side::Server(config) = &self.side else {
             return Err(unusable(&self.folder, "they are a client's".into()));
         };
-        let connection = ServerConnection::new(Arc::clone(config)).map_err(TlsError::Handshake)?;
+        let connection = ServerConnection::new(Arc::clone(config)).map_err(TlsError::Protocol)?;
         Ok(connection.into())
     }
 
@@ -96,7 +96,7 @@ impl Credentials {
         let server = ServerName::try_from(name.to_owned());
         let server = server.map_err(|_| TlsError::Name(name.to_owned()))?;
         let connection =
-            ClientConnection::new(Arc::clone(config), server).map_err(TlsError::Handshake)?;
+            ClientConnection::new(Arc::clone(config), server).map_err(TlsError::Protocol)?;
         Ok(connection.into())
     }
 }

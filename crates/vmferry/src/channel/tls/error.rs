@@ -39,9 +39,10 @@ pub enum TlsError {
     /// The name of the server is neither a host name nor an address.
     #[error("'{0}' is neither a host name nor an address")]
     Name(String),
-    /// The two sides do not agree.
-    #[error("the TLS handshake failed: {}", advice(.0))]
-    Handshake(#[source] rustls::Error),
+    /// The two sides do not agree, when they meet or later: with TLS 1.3 a client hears only after
+    /// the handshake that its certificate was refused.
+    #[error("TLS failed: {}", advice(.0))]
+    Protocol(rustls::Error),
     /// The socket failed, or the peer went away.
     #[error("the TLS connection failed")]
     Channel(#[source] io::Error),
@@ -50,13 +51,7 @@ pub enum TlsError {
 impl TlsError {
     /// What an error of the session means during the handshake.
     pub(super) fn of_handshake(error: io::Error) -> Self {
-        let inner = error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        match inner {
-            Some(inner) => Self::Handshake(inner.clone()),
-            None => Self::Channel(error),
-        }
+        error.downcast().unwrap_or_else(Self::Channel)
     }
 
     pub(super) fn ended_in_handshake() -> io::Error {
@@ -64,6 +59,15 @@ impl TlsError {
             io::ErrorKind::UnexpectedEof,
             "the peer ended the connection during the TLS handshake; it may have found our certificate, \
              or the lack of one, wrong: its own log says",
+        )
+    }
+
+    /// QEMU looks at a certificate only after the handshake, and goes without a word.
+    pub(super) fn ended_at_once() -> io::Error {
+        io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the peer ended the connection as soon as the TLS handshake was done; it may have found our \
+             certificate wrong: its own log says",
         )
     }
 
@@ -86,7 +90,8 @@ fn advice(error: &rustls::Error) -> String {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                 "the peer's certificate is not valid yet: compare the clocks"
             }
-            CertificateError::UnknownIssuer => {
+            // The signature is bad if the peer's CA is another of the same name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "the peer's certificate was not signed by our CA (ca-cert.pem): both sides need the same"
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
@@ -98,7 +103,7 @@ fn advice(error: &rustls::Error) -> String {
             "the client has shown no certificate: its credentials need client-cert.pem and client-key.pem"
         }
         rustls::Error::AlertReceived(alert) => match alert {
-            AlertDescription::UnknownCA => {
+            AlertDescription::UnknownCA | AlertDescription::DecryptError => {
                 "the peer does not know the CA that has signed our certificate: both sides need the same \
                  ca-cert.pem"
             }

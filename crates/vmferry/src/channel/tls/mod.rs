@@ -53,6 +53,8 @@ pub struct TlsReader {
     /// Bytes from the socket, and how many of them the session has taken.
     raw: Vec<u8>,
     taken: usize,
+    /// Whether anything came that was for us.
+    begun: bool,
     end_expected: bool,
 }
 
@@ -98,6 +100,7 @@ impl Tls {
             socket: reader,
             raw: Vec::new(),
             taken: 0,
+            begun: false,
             end_expected: false,
         };
         reader.shake_hands()?;
@@ -125,13 +128,19 @@ impl TlsReader {
 
     fn shake_hands(&mut self) -> Result<(), TlsError> {
         loop {
-            // What is left of it may be all that the peer waits for.
+            // A peer that has gone may have said why: what cannot be sent is no matter before that is
+            // heard.
             let sent = self.session.send(true).map_err(TlsError::Channel);
             if !self.session.is_handshaking() {
                 return sent;
             }
-            // A peer that has gone may have said why.
-            if let Err(error) = self.feed().and_then(|()| self.fetch_waiting()) {
+            // Either may be followed by something to send, which the peer then waits for.
+            let heard = match self.taken < self.raw.len() {
+                true => self.feed(),
+                false => self.fetch_waiting(),
+            };
+            if let Err(error) = heard {
+                // The peer is told why, if it still listens.
                 let _ = self.session.send(true);
                 return Err(TlsError::of_handshake(error));
             }
@@ -140,13 +149,10 @@ impl TlsReader {
 
     /// Gets more from the socket, waiting for it.
     fn fetch_waiting(&mut self) -> io::Result<()> {
-        if !self.session.is_handshaking() {
-            return Ok(());
-        }
         loop {
             match self.fetch() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.socket.wait(None)?
+                    self.socket.wait(None)?;
                 }
                 Ok(0) => return Err(TlsError::ended_in_handshake()),
                 result => return result.map(drop),
@@ -184,6 +190,7 @@ impl ReadChannel for TlsReader {
             let fed = self.feed();
             let read = self.session.give_plain(segments);
             if read > 0 {
+                self.begun = true;
                 return Ok(read);
             }
             if let Err(error) = fed {
@@ -203,9 +210,10 @@ impl ReadChannel for TlsReader {
                 continue;
             }
             if self.fetch()? == 0 {
-                return match self.end_expected {
-                    true => Ok(0),
-                    false => Err(TlsError::ended_unannounced()),
+                return match (self.end_expected, self.begun) {
+                    (true, _) => Ok(0),
+                    (false, true) => Err(TlsError::ended_unannounced()),
+                    (false, false) => Err(TlsError::ended_at_once()),
                 };
             }
         }

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rustls::Connection;
 
+use super::TlsError;
 use crate::channel::{Interest, Segment, SegmentMut, SocketWriter, WriteChannel};
 
 pub(super) struct Session {
@@ -70,9 +71,9 @@ impl Session {
     pub(super) fn take_raw(&self, mut raw: &[u8]) -> io::Result<usize> {
         let mut connection = self.connection();
         let taken = connection.read_tls(&mut raw)?;
-        connection
-            .process_new_packets()
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        connection.process_new_packets().map_err(|error| {
+            io::Error::new(io::ErrorKind::InvalidData, TlsError::Protocol(error))
+        })?;
         Ok(taken)
     }
 

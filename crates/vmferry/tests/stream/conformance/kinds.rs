@@ -112,6 +112,36 @@ fn injected_pair() -> (Socket, Socket) {
     (injected(here), injected(there))
 }
 
+/// TLS, from a client to a server.
+#[cfg(feature = "tls")]
+pub(crate) struct Tls;
+
+#[cfg(feature = "tls")]
+impl Kind for Tls {
+    type Writer = vmferry::channel::tls::TlsWriter;
+    type Reader = vmferry::channel::tls::TlsReader;
+
+    fn transfer<A: Send, B>(
+        write: impl FnOnce(Self::Writer) -> A + Send,
+        read: impl FnOnce(Self::Reader) -> B,
+    ) -> (A, B) {
+        at_once(crate::tls::pair(), write, read)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl NonBlocking for Tls {
+    type Writer = vmferry::channel::tls::TlsWriter;
+    type Reader = vmferry::channel::tls::TlsReader;
+
+    fn pair() -> (Self::Writer, Self::Reader) {
+        let (mut writer, mut reader) = crate::tls::pair();
+        writer.set_blocking(Blocking::Never);
+        reader.set_blocking(Blocking::Never);
+        (writer, reader)
+    }
+}
+
 /// A pipe, as an inherited descriptor may be one.
 pub(crate) struct Pipe;
 

@@ -108,6 +108,7 @@ pub(crate) fn an_error_of_a_write_at_any_call_leaves_what_went_before<K: Kind>()
             assert_eq!(failed.error.kind(), ErrorKind::Io(RESET));
             assert_eq!(failed.error.at(), sent);
             assert_eq!(failed.channel.calls, call + 1, "and then no more");
+            failed.channel.close().unwrap();
             sent
         };
         let read = |channel| {
@@ -165,7 +166,7 @@ pub(crate) fn the_end_at_any_byte_is_found_where_it_is_missed<K: Kind>() {
         let write = |channel| {
             let mut writer = Writer::new(channel);
             writer.put_bytes(&whole[..end]);
-            writer.finish().unwrap();
+            writer.close().unwrap();
         };
         let read = |channel| {
             let mut reader = Reader::new(channel);
