@@ -8,6 +8,7 @@ mod conformance;
 mod descriptors;
 mod exec;
 mod give_back;
+mod hooks;
 mod limits;
 mod places;
 mod reader_model;
