@@ -52,7 +52,7 @@ fn a_process_that_is_killed_takes_its_children_along() -> Result<()> {
     let mut command = Command::new("sh");
     command.args(["-c", &script]);
     let process = Process::spawn(&command, Stdio::null(), Stdio::null())?;
-    let id = Pid::from_raw(process.id().cast_signed()).context("an id")?;
+    let id = Pid::from_raw(i32::try_from(process.id())?).context("an id")?;
     kill_process(id, Signal::TERM)?;
     drop(process);
     assert_eq!(leftovers(folder.path()), []);

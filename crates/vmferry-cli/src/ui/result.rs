@@ -14,7 +14,7 @@ impl Table {
     /// A table with these headings; those that begin with `>` are aligned to the right.
     pub fn new(headings: &[&str]) -> Self {
         let mut table = comfy_table::Table::new();
-        table.load_style(presets::NOTHING);
+        table.load_preset(presets::NOTHING);
         table.set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(
             headings

@@ -261,7 +261,7 @@ fn a_reader_that_wants_no_more_is_no_error_but_a_full_disk_is() {
             .output()
             .expect("vmferry runs")
     };
-    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
     drop(reader);
     let output = vmferry(writer.into());
     assert_eq!(

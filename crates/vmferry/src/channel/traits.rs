@@ -11,6 +11,7 @@ use super::{Segment, SegmentMut};
 ///
 /// Only [`write_segments`](Self::write_segments) has to be written; everything else says by itself
 /// that it is not there.
+#[doc(alias = "qemu_file_is_writable")]
 pub trait WriteChannel {
     /// Writes a prefix of `segments` and tells its length, which is not 0 unless they are empty.
     ///

@@ -91,7 +91,7 @@ impl<'a> Walk<'a> {
         for (early, device) in early.iter().zip(described_early) {
             let len = device.payload_len();
             if !matches(&early.header, device) || len != Some(early.payload_len as u64) {
-                let found = format_args!("'{}' of {:?} bytes", device.name, len);
+                let found = format!("'{}' of {:?} bytes", device.name, len);
                 let expected = format!("{} bytes", early.payload_len);
                 return Err(FormatError::unexpected(early.offset, WHAT, expected, found)
                     .in_section(&early.header.idstr)
@@ -99,7 +99,7 @@ impl<'a> Walk<'a> {
             }
         }
         if described_early.len() < early.len() {
-            let found = format_args!("{} described", vmdesc.devices.len());
+            let found = format!("{} described", vmdesc.devices.len());
             let expected = format!("{} early ones and more", early.len());
             return Err(FormatError::unexpected(self.start, WHAT, expected, found).into());
         }
@@ -108,7 +108,7 @@ impl<'a> Walk<'a> {
             let at = self.offset();
             let header = self.header()?;
             let Some(device) = described.next().filter(|device| matches(&header, device)) else {
-                let found = format_args!("instance {} in the stream", header.instance_id);
+                let found = format!("instance {} in the stream", header.instance_id);
                 let expected = "the next device of the description";
                 return Err(FormatError::unexpected(at, WHAT, expected, found)
                     .in_section(&header.idstr)
@@ -119,7 +119,7 @@ impl<'a> Walk<'a> {
                 .payload_len()
                 .and_then(|len| usize::try_from(len).ok());
             let Some(len) = len.filter(|len| *len <= left) else {
-                let found = format_args!("{:?} bytes described", device.payload_len());
+                let found = format!("{:?} bytes described", device.payload_len());
                 let expected = format!("at most {left} bytes");
                 return Err(FormatError::unexpected(at, WHAT, expected, found)
                     .in_section(&header.idstr)
@@ -128,12 +128,12 @@ impl<'a> Walk<'a> {
             self.section(&header, at, len, Split::Vmdesc)?;
         }
         if self.at != element {
-            let found = format_args!("{} bytes more", element.abs_diff(self.at));
+            let found = format!("{} bytes more", element.abs_diff(self.at));
             let expected = "the end of the elements before the description";
             return Err(FormatError::unexpected(self.offset(), WHAT, expected, found).into());
         }
         if let Some(device) = described.next() {
-            let found = format_args!("'{}' missing in the stream", device.name);
+            let found = format!("'{}' missing in the stream", device.name);
             let expected = "each device of the description";
             return Err(FormatError::unexpected(self.offset(), WHAT, expected, found).into());
         }
@@ -212,7 +212,7 @@ impl<'a> Walk<'a> {
                 other => {
                     let what = "the sections behind the RAM";
                     let expected = "devices only";
-                    let found = format_args!("a section of type {:02x}", other as u8);
+                    let found = format!("a section of type {:02x}", other as u8);
                     return Err(FormatError::unexpected(at, what, expected, found).into());
                 }
             }

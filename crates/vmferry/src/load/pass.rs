@@ -102,7 +102,7 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
                 if self.summary.ram_section_id != Some(section_id) {
                     let what = "the continuation of a section";
                     let expected = "the id of a section that was started";
-                    let found = format_args!("unknown savevm section {section_id}");
+                    let found = format!("unknown savevm section {section_id}");
                     let error = FormatError::unexpected(at, what, expected, found);
                     return Err(Error::from(error).into());
                 }

@@ -16,7 +16,7 @@ impl<S: Source, V: Visitor> Pass<'_, S, V> {
             let word = self.source.be64("a RAM record")?;
             let record = Record::from_word(word, self.page_size).map_err(|flags| {
                 let expected = "exactly one kind";
-                let found = format_args!("unknown combination of flags {flags:#x}");
+                let found = format!("unknown combination of flags {flags:#x}");
                 Error::from(FormatError::unexpected(at, "a RAM record", expected, found))
             })?;
             match record.kind {
@@ -97,7 +97,7 @@ impl<S: Source, V: Visitor> Pass<'_, S, V> {
                 let name = self.source.name("the RAM block of a page")?;
                 let Some(index) = self.blocks.find(name) else {
                     let what = "the RAM block of a page";
-                    let found = format_args!("'{name}'");
+                    let found = format!("'{name}'");
                     let expected = "a block of the list";
                     return Err(FormatError::unexpected(at, what, expected, found).into());
                 };
@@ -109,7 +109,7 @@ impl<S: Source, V: Visitor> Pass<'_, S, V> {
         if record.offset >= used {
             let what = "the offset of a page";
             let expected = format!("one below the block's length {used:#x}");
-            let found = format_args!("{:#x}", record.offset);
+            let found = format!("{:#x}", record.offset);
             return Err(FormatError::unexpected(at, what, expected, found).into());
         }
         Ok((index, PageIndex(record.offset >> self.page_size.bits())))

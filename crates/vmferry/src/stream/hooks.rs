@@ -65,6 +65,7 @@ pub enum SavePage {
 ///
 /// Every method has a default that does nothing, as the hook of a transport without hooks.
 #[doc(alias = "QEMUFileHooks")]
+#[doc(alias = "qemu_file_set_hooks")]
 #[expect(unused_variables, reason = "the defaults look at nothing")]
 pub trait RamHooks<S: ?Sized> {
     /// Before a pass over RAM.

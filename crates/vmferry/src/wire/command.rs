@@ -109,7 +109,7 @@ impl Command {
                 return Ok(());
             }
             let what = "the length of a command";
-            let found = format_args!("{len} in command {number}");
+            let found = format!("{len} in command {number}");
             Err(FormatError::unexpected(
                 len_at,
                 what,
@@ -207,7 +207,7 @@ impl RamDiscard {
         let at = source.position();
         let version = source.u8(WHAT)?;
         if version != RAM_DISCARD_VERSION {
-            let found = format_args!("version {version}");
+            let found = format!("version {version}");
             return Err(FormatError::unexpected(at, WHAT, "version 0", found).into());
         }
         let block = source
@@ -216,7 +216,7 @@ impl RamDiscard {
         let nul_at = source.position();
         let nul = source.u8(WHAT)?;
         if nul != 0 {
-            let found = format_args!("{nul:02x}");
+            let found = format!("{nul:02x}");
             let expected = "00 behind the name";
             return Err(FormatError::unexpected(nul_at, WHAT, expected, found).into());
         }
@@ -234,7 +234,7 @@ impl RamDiscard {
             let start = source.be64(WHAT)?;
             let length = source.be64(WHAT)?;
             let Some(end) = start.checked_add(length) else {
-                let found = format_args!("{start:#x} + {length:#x}");
+                let found = format!("{start:#x} + {length:#x}");
                 return Err(FormatError::unexpected(at, WHAT, "a range of a block", found).into());
             };
             ranges.push(start..end);

@@ -71,7 +71,7 @@ impl Configuration {
             let at = source.position();
             let name = configuration.decode_subsection(source)?;
             if seen.contains(&name) {
-                let found = format_args!("'{name}' a second time");
+                let found = format!("'{name}' a second time");
                 return Err(
                     FormatError::unexpected(at, WHAT, "each subsection once", found).into(),
                 );

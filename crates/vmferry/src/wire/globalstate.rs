@@ -41,7 +41,7 @@ pub fn run_state(payload: &[u8]) -> Result<&str, Error> {
     match std::str::from_utf8(name) {
         Ok(name) if terminated && !name.is_empty() => Ok(name),
         _ => {
-            let found = format_args!("{:?}", String::from_utf8_lossy(field));
+            let found = format!("{:?}", String::from_utf8_lossy(field));
             let expected = "a name of less than 32 bytes";
             Err(FormatError::unexpected(4, "the run state", expected, found).into())
         }

@@ -174,7 +174,7 @@ pub fn decode_blocks(
         let at = source.position();
         let idstr = source.name("the name of a RAM block")?.to_owned();
         if blocks.find(&idstr).is_some() {
-            let found = format_args!("'{idstr}' a second time");
+            let found = format!("'{idstr}' a second time");
             return Err(FormatError::unexpected(at, WHAT, "each name once", found).into());
         }
         let at = source.position();
@@ -184,12 +184,12 @@ pub fn decode_blocks(
             return Err(FormatError::too_long(at, "a RAM block", used_length, limit).into());
         }
         if used_length & page_size.mask() != 0 || used_length == 0 {
-            let found = format_args!("{used_length:#x} for '{idstr}'");
+            let found = format!("{used_length:#x} for '{idstr}'");
             let expected = "a length of whole pages";
             return Err(FormatError::unexpected(at, WHAT, expected, found).into());
         }
         let Some(rest) = left.checked_sub(used_length) else {
-            let found = format_args!("{used_length:#x} for '{idstr}'");
+            let found = format!("{used_length:#x} for '{idstr}'");
             let expected = format!("at most the {left:#x} bytes that are left of {total:#x}");
             return Err(FormatError::unexpected(at, WHAT, expected, found).into());
         };

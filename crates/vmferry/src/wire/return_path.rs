@@ -75,7 +75,7 @@ impl Message {
                 return Ok(());
             }
             let what = "the length of a return-path message";
-            let found = format_args!("{len} in message {number}");
+            let found = format!("{len} in message {number}");
             Err(FormatError::unexpected(
                 len_at,
                 what,

@@ -6,6 +6,7 @@ mod abort;
 mod certificates;
 mod conformance;
 mod descriptors;
+mod document;
 mod exec;
 mod give_back;
 mod hooks;

@@ -12,6 +12,7 @@ impl<C: ReadChannel> Reader<C> {
     ///
     /// # Errors
     /// The time is over, which does not harm the stream; or the stream has failed.
+    #[doc(alias = "qemu_fill_buffer")]
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<()> {
         self.usable()?;
         match self.channel.wait(timeout) {

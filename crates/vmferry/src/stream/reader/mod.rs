@@ -64,6 +64,7 @@ impl Default for ReaderConfig {
 /// the first error the stream gives nothing more.
 #[derive(Debug)]
 #[doc(alias = "QEMUFile")]
+#[doc(alias = "qemu_file_mode_is_not_valid")]
 pub struct Reader<C> {
     channel: C,
     window: Box<[u8]>,

@@ -66,6 +66,8 @@ impl Default for WriterConfig {
 #[derive(Debug)]
 #[must_use = "a writer that is dropped sends nothing: finish it"]
 #[doc(alias = "QEMUFile")]
+#[doc(alias = "qemu_file_mode_is_not_valid")]
+#[doc(alias = "add_to_iovec")]
 pub struct Writer<'ram, C, M = NoRelease> {
     queue: SendQueue<'ram>,
     channel: C,
