@@ -3,10 +3,10 @@
 
 #![no_main]
 
-use std::io;
+#[path = "common/pieces.rs"]
+mod pieces;
 
 use libfuzzer_sys::fuzz_target;
-use vmferry::channel::{ReadChannel, SegmentMut};
 use vmferry::load::{
     Configuration, DeviceSection, LoadError, Options, Summary, Visitor, VmDescRule, load,
 };
@@ -14,25 +14,7 @@ use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::stream::{Reader, ReaderConfig};
 use vmferry::wire::{SliceSource, Source, limits};
 
-/// Gives a slice in pieces of at most `piece` bytes.
-struct Pieces<'a> {
-    rest: &'a [u8],
-    piece: usize,
-}
-
-impl ReadChannel for Pieces<'_> {
-    fn read_segments(&mut self, segments: &mut [SegmentMut<'_>]) -> io::Result<usize> {
-        let mut left = self.piece.min(self.rest.len());
-        let mut read = 0;
-        for segment in segments {
-            let len = segment.copy_from(&self.rest[..left]);
-            self.rest = &self.rest[len..];
-            left -= len;
-            read += len;
-        }
-        Ok(read)
-    }
-}
+use self::pieces::Pieces;
 
 /// Takes so many things, refuses the next one, and is never shown another.
 #[derive(Debug, PartialEq)]
@@ -136,10 +118,7 @@ fuzz_target!(|bytes: &[u8]| {
         (*limit).into()
     };
     let whole = pass(&mut SliceSource::new(stream), limit);
-    let pieces = Pieces {
-        rest: stream,
-        piece: 1 + usize::from(*piece) * 61,
-    };
+    let pieces = Pieces::new(stream, 1 + usize::from(*piece) * 61, 0);
     let config = ReaderConfig {
         window: limits::TAKE,
         ..ReaderConfig::default()
