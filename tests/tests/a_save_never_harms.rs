@@ -1,5 +1,6 @@
 //! Whatever happens to a save, its guest goes on, no checkpoint appears, and the next save works.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -214,6 +215,8 @@ fn a_guest_goes_on_when_the_saver_of_a_stream_is_killed() -> Result<()> {
         let uri = format!("exec:{}", vmferry.shell("save guest --stdin")?);
         guest.execute("migrate", serde_json::json!({"uri": uri}))?;
         let saver = saver_below(guest.pid())?;
+        // Only then is there a store that could hold a checkpoint.
+        until_it_exists(&vmferry.store().join("vmferry-store.json"))?;
         rustix::process::kill_process(saver, Signal::KILL)?;
         guest.wait_for_migration("completed")?;
         guest.wait_for_passes(2)?;
@@ -221,6 +224,15 @@ fn a_guest_goes_on_when_the_saver_of_a_stream_is_killed() -> Result<()> {
             vmferry.checkpoints()?.is_empty(),
             "a checkpoint has appeared"
         );
+    }
+    Ok(())
+}
+
+fn until_it_exists(path: &Path) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !path.exists() {
+        ensure!(Instant::now() < deadline, "no {}", path.display());
+        std::thread::yield_now();
     }
     Ok(())
 }
