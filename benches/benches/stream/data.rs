@@ -74,10 +74,9 @@ impl Data {
 fn page(ram: &RamMapping, i: u64) -> RamSlice<'_> {
     #[allow(clippy::cast_possible_truncation, reason = "it is below 2^14")]
     let from = (i % PAGES) as usize * PAGE;
-    // It is within the mapping.
     ram.as_ram()
         .subslice(from..from + PAGE)
-        .unwrap_or(ram.as_ram())
+        .expect("a page of the mapping")
 }
 
 /// Memory that is there, on huge pages where the system can.

@@ -60,15 +60,9 @@ impl<'a> Segment<'a> {
         self.iovec.iov_base.cast_const().cast()
     }
 
-    /// The address behind its last byte.
-    #[inline]
-    pub(super) fn end(&self) -> *const u8 {
-        self.as_ptr().wrapping_add(self.len())
-    }
-
     /// It without its first `n` bytes.
     #[inline]
-    pub(super) fn skip(&self, n: usize) -> Self {
+    pub fn skip(&self, n: usize) -> Self {
         let n = n.min(self.len());
         Self::from_parts(self.as_ptr().wrapping_add(n), self.len() - n)
     }
