@@ -29,6 +29,10 @@ pub const EARLY_SECTION: usize = TAKE;
 /// Bytes of the JSON description of the device sections (a machine with 70 devices: 300 KiB).
 pub const VMDESC: usize = 16 << 20;
 
+/// Values (fields, array elements, structures) of one device's state: each takes some 100 bytes here.
+/// The most in a section of a machine with 70 devices is 4,000.
+pub const VMSTATE_VALUES: usize = 1 << 20;
+
 /// Sections of one stream: START and FULL elements.
 pub const SECTIONS: usize = 1 << 16;
 

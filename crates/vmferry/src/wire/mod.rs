@@ -20,7 +20,8 @@
 //! | [`return_path`] | messages from destination to source |
 //! | [`ram`] | the records inside a `ram` section |
 //! | [`globalstate`] | the run state that travels with the devices |
-//! | [`vmdesc`] | the trailing JSON: finding it, and the sizes it gives |
+//! | [`vmdesc`] | the trailing JSON: finding it, and what it says of each device |
+//! | [`vmstate`] | a device's state, with the names of its fields |
 
 #![cfg_attr(
     not(test),
@@ -37,5 +38,6 @@ pub mod return_path;
 pub mod section;
 mod source;
 pub mod vmdesc;
+pub mod vmstate;
 
 pub use source::{Sink, SliceSource, Source};

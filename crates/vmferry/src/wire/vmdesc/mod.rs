@@ -6,9 +6,14 @@
 //!
 //! The stream itself does not tell where one device's state ends and the next one's begins; this
 //! description does. [`locate`] finds it at the end of what has been read, and [`VmDesc::parse`]
-//! takes from it the devices in stream order with the length of each payload.
+//! takes from it the devices in stream order with the length of each payload, and the fields of each,
+//! by which [`vmstate`](super::vmstate) takes the payload apart.
+
+mod description;
 
 use serde::Deserialize;
+
+pub use description::{Field, Vmsd};
 
 use super::limits;
 use crate::error::{Error, FormatError};
@@ -44,7 +49,7 @@ pub fn locate(bytes: &[u8]) -> Option<usize> {
     eof.map(|eof| eof.saturating_add(1))
 }
 
-/// The devices of a description, as far as their order and size go.
+/// A description: the devices of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct VmDesc {
     /// The target page size in bytes.
@@ -64,26 +69,15 @@ pub struct Device {
     /// The section's version id; devices of the old style do not say it.
     #[serde(default)]
     pub version: Option<u32>,
+    /// QEMU's name for this kind of state; devices of the old style have none.
     #[serde(default)]
-    fields: Vec<Field>,
+    pub vmsd_name: String,
+    /// In stream order.
     #[serde(default)]
-    subsections: Vec<Subsection>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct Field {
-    size: u64,
+    pub fields: Vec<Field>,
+    /// In stream order, behind the fields.
     #[serde(default)]
-    array_len: Option<u64>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct Subsection {
-    vmsd_name: String,
-    #[serde(default)]
-    fields: Vec<Field>,
-    #[serde(default)]
-    subsections: Vec<Self>,
+    pub subsections: Vec<Vmsd>,
 }
 
 impl VmDesc {
@@ -108,14 +102,14 @@ impl Device {
 
 /// A field's size covers all that is nested in it; a subsection's fields come without its header:
 /// the byte 05, its name, and its version.
-fn total(fields: &[Field], subsections: &[Subsection]) -> Option<u64> {
+fn total(fields: &[Field], subsections: &[Vmsd]) -> Option<u64> {
     let fields = fields.iter().try_fold(0_u64, |sum, field| {
-        sum.checked_add(field.size.checked_mul(field.array_len.unwrap_or(1))?)
+        sum.checked_add(field.size.checked_mul(field.elements())?)
     })?;
     subsections.iter().try_fold(fields, |sum, subsection| {
         const FIXED: u64 = 1 + 1 + 4;
         sum.checked_add(FIXED)?
-            .checked_add(subsection.vmsd_name.len() as u64)?
+            .checked_add(subsection.name.len() as u64)?
             .checked_add(total(&subsection.fields, &subsection.subsections)?)
     })
 }

@@ -1,0 +1,223 @@
+//! The state of every device of every stream that a real QEMU wrote, taken apart with names.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::path::Path;
+
+use vmferry::load::{Configuration, DeviceSection, Options, Visitor, load};
+use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
+use vmferry::wire::SliceSource;
+use vmferry::wire::vmdesc::VmDesc;
+use vmferry::wire::vmstate::{self, Key, State, Value};
+
+#[derive(Default)]
+struct Devices {
+    sections: Vec<(String, u64, Vec<u8>)>,
+    vmdesc: Vec<u8>,
+}
+
+impl Visitor for Devices {
+    type Error = Infallible;
+
+    fn configuration(&mut self, _: &Configuration) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn ram_blocks(&mut self, _: &RamBlocks, _: PageSize) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn page(&mut self, _: BlockIndex, _: PageIndex, _: Page<'_>) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), Infallible> {
+        let payload = section.payload.to_vec();
+        self.sections
+            .push((section.idstr.to_owned(), section.offset, payload));
+        Ok(())
+    }
+
+    fn vmdesc(&mut self, json: &[u8]) -> Result<(), Infallible> {
+        self.vmdesc = json.to_vec();
+        Ok(())
+    }
+}
+
+/// The devices of each golden stream that has a description, by the stream's name.
+fn streams() -> Vec<(String, Devices)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/streams");
+    let mut streams = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let bytes = zstd::decode_all(&*std::fs::read(&path).unwrap()).unwrap();
+        let mut devices = Devices::default();
+        load(
+            &mut SliceSource::new(&bytes),
+            &mut devices,
+            &Options::default(),
+        )
+        .unwrap();
+        assert!(!devices.vmdesc.is_empty(), "{name} has no description");
+        streams.push((name, devices));
+    }
+    assert!(streams.len() >= 9, "{}", streams.len());
+    streams
+}
+
+/// Every byte of a state belongs to a field, or to the head of a subsection.
+fn covered(state: &State<'_>) -> usize {
+    let fields = state.fields.iter().map(|field| {
+        match &field.value {
+            Value::Struct(state) => assert_eq!(covered(state), field.bytes.len(), "{}", field.name),
+            Value::List(list) => {
+                let elements = list.iter().map(|state| 1 + covered(state));
+                assert_eq!(elements.sum::<usize>() + 1, field.bytes.len());
+            }
+            Value::Tree(tree) => {
+                let entries = tree.iter().map(|(key, state)| {
+                    let key = match key {
+                        Key::Direct(_) => 8,
+                        Key::Struct(key) => covered(key),
+                    };
+                    1 + key + covered(state)
+                });
+                assert_eq!(4 + entries.sum::<usize>() + 1, field.bytes.len());
+            }
+            _ => {}
+        }
+        field.bytes.len()
+    });
+    let fields: usize = fields.sum();
+    let subsections = state.subsections.iter();
+    fields
+        + subsections
+            .map(|state| 6 + state.name.len() + covered(state))
+            .sum::<usize>()
+}
+
+/// The field at `path`, where a number is an index.
+fn find<'s>(state: &'s State<'s>, path: &[&str]) -> &'s Value<'s> {
+    let (name, rest) = path.split_first().unwrap();
+    let field = state.fields.iter().find(|field| field.name == *name);
+    let field = field.unwrap_or_else(|| panic!("no '{name}' in {state:?}"));
+    match (&field.value, rest) {
+        (value, []) => value,
+        (Value::Struct(inner), rest) => find(inner, rest),
+        (other, _) => panic!("'{name}' is {other:?}"),
+    }
+}
+
+#[test]
+fn every_device_of_every_golden_stream_is_decoded_to_its_last_byte() {
+    for (name, devices) in streams() {
+        let vmdesc = VmDesc::parse(&devices.vmdesc, 0).unwrap();
+        assert_eq!(vmdesc.devices.len(), devices.sections.len(), "{name}");
+        for (device, (idstr, offset, payload)) in vmdesc.devices.iter().zip(&devices.sections) {
+            assert_eq!(device.name, *idstr, "{name}");
+            let state = vmstate::decode(device, payload, *offset)
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(covered(&state), payload.len(), "{name}: {idstr}");
+        }
+    }
+}
+
+#[test]
+fn a_state_that_is_cut_anywhere_is_refused_and_never_half_decoded() {
+    for (name, devices) in streams() {
+        let vmdesc = VmDesc::parse(&devices.vmdesc, 0).unwrap();
+        for (device, (idstr, offset, payload)) in vmdesc.devices.iter().zip(&devices.sections) {
+            // Every byte of the small ones; some of those that are mostly one raw buffer.
+            let step = 1 + payload.len() / 512;
+            for end in (0..payload.len()).step_by(step) {
+                let error = vmstate::decode(device, &payload[..end], *offset)
+                    .expect_err("half a state was decoded");
+                assert_eq!(
+                    error.section.as_ref(),
+                    Some(&idstr.clone().into()),
+                    "{name}"
+                );
+                assert!(
+                    error.at >= *offset && error.at <= offset + end as u64,
+                    "{name}: {error}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_known_of_a_machine_stands_where_its_name_says() {
+    for (name, devices) in streams() {
+        let vmdesc = VmDesc::parse(&devices.vmdesc, 0).unwrap();
+        let of = |idstr: &str| {
+            let mut all = vmdesc.devices.iter().zip(&devices.sections);
+            let (device, (_, at, payload)) = all.find(|(device, _)| device.name == idstr).unwrap();
+            vmstate::decode(device, payload, *at).unwrap()
+        };
+        // A machine that waits to begin is halted nowhere, and its processor begins at the reset vector.
+        let cpu = of("cpu");
+        if !name.contains("snapshot") {
+            assert_eq!(
+                find(&of("cpu_common"), &["halted"]),
+                &Value::Unsigned(0),
+                "{name}"
+            );
+            assert_eq!(find(&cpu, &["env.eip"]), &Value::Unsigned(0xfff0), "{name}");
+        }
+        let registers = cpu.fields.iter().filter(|field| field.name == "env.regs");
+        assert_eq!(registers.count(), 16, "{name}");
+        let timer = of("timer");
+        assert!(
+            matches!(find(&timer, &["cpu_clock_offset"]), Value::Signed(_)),
+            "{name}"
+        );
+        // The bytes of QEMU's fixed array behind a length of its own.
+        let globalstate = of("globalstate");
+        let Value::Unsigned(size) = find(&globalstate, &["size"]) else {
+            panic!("{name}: {globalstate:?}");
+        };
+        assert!(*size > 4 && *size < 100, "{name}: {size}");
+    }
+}
+
+#[test]
+fn kinds_of_fields_that_are_not_known_are_few() {
+    let mut unknown = BTreeSet::new();
+    for (_, devices) in streams() {
+        let vmdesc = VmDesc::parse(&devices.vmdesc, 0).unwrap();
+        for (device, (_, offset, payload)) in vmdesc.devices.iter().zip(&devices.sections) {
+            let state = vmstate::decode(device, payload, *offset).unwrap();
+            collect(&state, &mut unknown);
+        }
+    }
+    let unknown: Vec<_> = unknown.iter().map(String::as_str).collect();
+    assert_eq!(
+        unknown,
+        [
+            "bitmap",
+            "buffer",
+            "pci config",
+            "pci irq state",
+            "unused_buffer",
+            "virtio"
+        ]
+    );
+}
+
+fn collect(state: &State<'_>, unknown: &mut BTreeSet<String>) {
+    for field in &state.fields {
+        match &field.value {
+            Value::Bytes => {
+                unknown.insert(field.kind.to_owned());
+            }
+            Value::Struct(state) => collect(state, unknown),
+            Value::List(list) => list.iter().for_each(|state| collect(state, unknown)),
+            _ => {}
+        }
+    }
+    for state in &state.subsections {
+        collect(state, unknown);
+    }
+}
