@@ -147,7 +147,7 @@ impl<'a> Decoder<'a> {
         self.count()?;
         let mut fields = Vec::new();
         let mut before: Option<&str> = None;
-        let mut next_index = 0;
+        let mut next_index = 0_u64;
         let mut described = described.iter().peekable();
         while let Some(field) = described.next() {
             // Elements of one array that are not alike are described one by one, or in runs.
