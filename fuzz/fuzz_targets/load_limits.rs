@@ -77,6 +77,16 @@ impl Visitor for Limited {
         self.take(&page.0.to_be_bytes())
     }
 
+    fn differences(
+        &mut self,
+        block: BlockIndex,
+        _: PageIndex,
+        differences: &[u8],
+    ) -> Result<(), Enough> {
+        assert!(block.0 < self.blocks.len());
+        self.take(differences)
+    }
+
     fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), Enough> {
         assert!(section.element.len() <= limits::DEVICE_STATE + limits::VMDESC);
         self.take(section.element)

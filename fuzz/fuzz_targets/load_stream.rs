@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use vmferry::load::{Configuration, DeviceSection, Image, Options, Visitor, VmDescRule, load};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::save::{self, SaveError};
-use vmferry::wire::SliceSource;
+use vmferry::wire::{SliceSource, xbzrle};
 
 /// Machines above this many bytes are only looked at: sending them takes too long.
 const SMALL: u64 = 8 << 20;
@@ -44,6 +44,19 @@ impl Visitor for Look {
         if let Page::Data(data) = content {
             assert_eq!(data.len(), page_size.bytes());
         }
+        Ok(())
+    }
+
+    fn differences(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        differences: &[u8],
+    ) -> Result<(), Infallible> {
+        self.page(block, page, Page::Zero)?;
+        let page_size = self.page_size.expect("pages come behind their blocks");
+        let mut data = vec![0; page_size.bytes()];
+        xbzrle::decode(differences, &mut data).expect("they were checked");
         Ok(())
     }
 

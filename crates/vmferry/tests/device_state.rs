@@ -31,6 +31,10 @@ impl Visitor for Devices {
         Ok(())
     }
 
+    fn differences(&mut self, _: BlockIndex, _: PageIndex, _: &[u8]) -> Result<(), Infallible> {
+        Ok(())
+    }
+
     fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), Infallible> {
         let payload = section.payload.to_vec();
         self.sections

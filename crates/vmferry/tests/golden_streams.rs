@@ -68,6 +68,17 @@ impl Visitor for Transcript {
         Ok(())
     }
 
+    fn differences(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        differences: &[u8],
+    ) -> Result<(), Self::Error> {
+        let content = hash(("differences", differences));
+        self.events.push(Event::Page(block.0, page.0, content));
+        Ok(())
+    }
+
     fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), Self::Error> {
         self.events.push(Event::Device(
             section.idstr.to_owned(),

@@ -211,6 +211,13 @@ impl Visitor for Findings {
         Ok(())
     }
 
+    fn differences(&mut self, block: BlockIndex, _: PageIndex, _: &[u8]) -> Result<(), Infallible> {
+        let block = &mut self.blocks[block.0];
+        block.pages += 1;
+        block.data_pages += 1;
+        Ok(())
+    }
+
     fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), Infallible> {
         if section.idstr == globalstate::IDSTR {
             self.run_state = globalstate::run_state(section.payload)

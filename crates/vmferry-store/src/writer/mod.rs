@@ -364,6 +364,14 @@ impl Visitor for Writer {
         })
     }
 
+    fn differences(&mut self, _: BlockIndex, _: PageIndex, _: &[u8]) -> Result<(), StoreError> {
+        self.step(|_| {
+            let text =
+                "a page came as its differences (XBZRLE), which a store does not put together";
+            Err(StoreError::Misuse(text.to_owned()))
+        })
+    }
+
     fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), StoreError> {
         self.step(|writer| writer.state.device(section))
     }

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use super::{Configuration, DeviceSection, Visitor};
 use crate::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks, is_zero};
 use crate::save::MachineState;
+use crate::wire::xbzrle;
 
 /// A machine that was loaded into memory, all of it: for small machines, examples and tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +63,20 @@ impl Visitor for Image {
         content: Page<'_>,
     ) -> Result<(), Infallible> {
         self.put(block, page, content);
+        Ok(())
+    }
+
+    fn differences(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        differences: &[u8],
+    ) -> Result<(), Infallible> {
+        let before = self.pages.remove(&(block, page)).flatten();
+        let mut data = before.unwrap_or_else(|| vec![0; self.page_size.bytes()].into());
+        // They were checked.
+        let _ = xbzrle::decode(differences, &mut data);
+        self.put(block, page, Page::Data(&data));
         Ok(())
     }
 

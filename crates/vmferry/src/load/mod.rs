@@ -8,7 +8,7 @@
 //! header, configuration ─► configuration()
 //! ram START: block list ─► ram_blocks()
 //!   early FULL          ─► device()         before any page; its end is guessed, and checked at the end
-//! ram START, PART, END  ─► page()           in any order, any number of times
+//! ram START, PART, END  ─► page(), differences()   in any order, any number of times
 //! FULL … to the end     ─► device(), vmdesc()
 //! ```
 //!
@@ -18,6 +18,7 @@
 
 mod devices;
 mod image;
+mod inflate;
 mod pass;
 mod ram;
 
@@ -101,6 +102,19 @@ pub trait Visitor {
         content: Page<'_>,
     ) -> Result<(), Self::Error>;
 
+    /// The differences of one page from the page as it is at this point of the stream: all zeros, if
+    /// it has not come yet. [`xbzrle::decode`](crate::wire::xbzrle::decode) applies them, and takes them:
+    /// they were checked. Block and page are within the table.
+    ///
+    /// # Errors
+    /// Whatever the visitor likes; it ends the pass.
+    fn differences(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        differences: &[u8],
+    ) -> Result<(), Self::Error>;
+
     /// One device's state.
     ///
     /// # Errors
@@ -140,6 +154,10 @@ pub struct Summary {
     pub pages: u64,
     /// Page records that said zero.
     pub zero_pages: u64,
+    /// Page records that gave differences (XBZRLE).
+    pub xbzrle_pages: u64,
+    /// Page records that were compressed, each page by itself.
+    pub compressed_pages: u64,
     /// Device sections, early ones included.
     pub devices: u64,
     /// The number of the `ram` section, where there was one.

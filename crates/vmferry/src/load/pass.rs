@@ -1,6 +1,7 @@
 //! The walk from element to element.
 
 use super::devices::{self, Early, Footers};
+use super::inflate::Inflater;
 use super::{DeviceSection, LoadError, Options, Phase, Split, Summary, Visitor};
 use crate::error::{Error, FormatError};
 use crate::ram::{BlockIndex, PageSize, RamBlocks};
@@ -20,6 +21,7 @@ pub(super) struct Pass<'a, S, V> {
     /// The block of the page record before: CONTINUE means it, also across sections.
     pub(super) current: Option<BlockIndex>,
     pub(super) summary: Summary,
+    pub(super) inflater: Inflater,
     footers: Footers,
     early: Vec<Early>,
     /// Bytes of the payloads of all early sections.
@@ -38,6 +40,7 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
             blocks: RamBlocks::default(),
             current: None,
             summary: Summary::default(),
+            inflater: Inflater::default(),
             footers: Footers::Unknown,
             early: Vec::new(),
             early_len: 0,

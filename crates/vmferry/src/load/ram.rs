@@ -5,7 +5,7 @@ use super::{LoadError, Visitor};
 use crate::error::{Error, FormatError};
 use crate::ram::{BlockIndex, Page, PageIndex};
 use crate::wire::ram::{self, BlockRef, Record, RecordKind};
-use crate::wire::{Source, limits};
+use crate::wire::{Source, limits, xbzrle};
 
 impl<S: Source, V: Visitor> Pass<'_, S, V> {
     /// Reads records up to and including EOS.
@@ -41,8 +41,24 @@ impl<S: Source, V: Visitor> Pass<'_, S, V> {
                 RecordKind::MemSize => self.block_list(record.offset)?,
                 // A meeting point of multifd channels: without such channels, nothing.
                 RecordKind::MultifdFlush => {}
-                RecordKind::Xbzrle => return Err(unsupported(at, "an XBZRLE page")),
-                RecordKind::CompressPage => return Err(unsupported(at, "a compressed page")),
+                RecordKind::Xbzrle => {
+                    let (block, page) = self.page_of(record, at)?;
+                    self.summary.pages += 1;
+                    self.summary.xbzrle_pages += 1;
+                    let differences = xbzrle::record(self.source, page_len)?;
+                    self.visitor
+                        .differences(block, page, differences)
+                        .map_err(LoadError::Visitor)?;
+                }
+                RecordKind::CompressPage => {
+                    let (block, page) = self.page_of(record, at)?;
+                    self.summary.pages += 1;
+                    self.summary.compressed_pages += 1;
+                    let data = self.inflater.record(self.source, page_len)?;
+                    self.visitor
+                        .page(block, page, Page::Data(data))
+                        .map_err(LoadError::Visitor)?;
+                }
                 RecordKind::Hook => return Err(unsupported(at, "RAM sent by RDMA")),
             }
         }

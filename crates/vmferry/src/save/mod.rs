@@ -14,9 +14,10 @@ use std::ops::ControlFlow;
 
 use crate::error::Error;
 use crate::load::Phase;
-use crate::ram::PageSource;
+use crate::ram::{BlockIndex, Page, PageIndex, PageKind, PageSource};
 use crate::wire::ram::ListFields;
 use crate::wire::section::ElementType;
+use crate::wire::xbzrle::{self, Encoded};
 use crate::wire::{Sink, header, vmdesc};
 
 /// Where a stream goes: a [`stream::Writer`](crate::stream::Writer), or memory.
@@ -80,50 +81,138 @@ pub fn precopy<K: Outgoing, P: PageSource>(
     source: &P,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), SaveError<P::Error>> {
-    if state.lacks_shared_memory() {
-        return Err(SaveError::SharedMemoryLeftOut);
-    }
-    let mut ram = state.ram_writer(source);
-    header::encode(sink);
-    state.encode_configuration(sink);
-    ram.start(sink, ListFields::Plain);
-    state.encode_devices(Phase::Early, sink);
+    let mut stream = Stream::begin(sink, state, source, progress)?;
+    stream.pages(source, |ram, sink, block, page, content| {
+        ram.page(block, page, content, sink);
+    })?;
+    stream.end(state)
+}
 
-    let mut sent = Ok(());
-    let mut in_part = 0;
-    source
-        .pages(&|_, _| true, &mut |block, page, content| {
-            if in_part == 0 {
-                ram.begin(ElementType::Part, sink);
+/// Writes a whole stream for a plain `-incoming` as a machine sends it that was at `before` when its
+/// pages were sent first, and is at `source` now: all pages of `before`, and then those that differ,
+/// each as its differences (XBZRLE) where that is shorter. Both have the same blocks.
+///
+/// The destination takes it whether its `xbzrle` capability is on or not.
+///
+/// # Errors
+/// As for [`precopy`].
+pub fn precopy_xbzrle<K: Outgoing, P: PageSource>(
+    sink: &mut K,
+    state: &MachineState,
+    before: &P,
+    source: &P,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), SaveError<P::Error>> {
+    let mut stream = Stream::begin(sink, state, source, progress)?;
+    stream.pages(before, |ram, sink, block, page, content| {
+        ram.page(block, page, content, sink);
+    })?;
+    let page_len = source.page_size().bytes();
+    let (mut old, mut new, mut out) = (vec![0; page_len], vec![0; page_len], vec![0; page_len]);
+    let mut failed = None;
+    stream.pages(source, |ram, sink, block, page, content| {
+        match before.page(block, page, &mut old) {
+            Ok(PageKind::Data) => {}
+            // What never came is zeros at the destination.
+            Ok(PageKind::Zero | PageKind::Absent) => old.fill(0),
+            Err(error) => {
+                failed.get_or_insert(error);
             }
-            ram.page(block, page, content, sink);
-            in_part += 1;
-            if in_part == PART_PAGES {
-                ram.end(sink);
-                progress(in_part);
-                in_part = 0;
-                sent = sink.check();
-            }
-            match sent {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            }
+        }
+        match content {
+            Page::Data(data) => new.copy_from_slice(data),
+            Page::Zero => new.fill(0),
+        }
+        match xbzrle::encode(&old, &new, &mut out) {
+            Encoded::Same => {}
+            Encoded::Bytes(n) => ram.differences(block, page, &out[..n], sink),
+            Encoded::Overflow => ram.page(block, page, content, sink),
+        }
+    })?;
+    failed.map_or(Ok(()), |error| Err(SaveError::Page(error)))?;
+    stream.end(state)
+}
+
+/// A stream between its head and its devices.
+struct Stream<'a, K> {
+    sink: &'a mut K,
+    ram: RamWriter,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+impl<'a, K: Outgoing> Stream<'a, K> {
+    fn begin<P: PageSource>(
+        sink: &'a mut K,
+        state: &MachineState,
+        source: &P,
+        progress: &'a mut dyn FnMut(u64),
+    ) -> Result<Self, SaveError<P::Error>> {
+        if state.lacks_shared_memory() {
+            return Err(SaveError::SharedMemoryLeftOut);
+        }
+        let mut ram = state.ram_writer(source);
+        header::encode(sink);
+        state.encode_configuration(sink);
+        ram.start(sink, ListFields::Plain);
+        state.encode_devices(Phase::Early, sink);
+        Ok(Self {
+            sink,
+            ram,
+            progress,
         })
-        .map_err(SaveError::Page)?;
-    sent.map_err(SaveError::Send)?;
-    if in_part > 0 {
-        ram.end(sink);
-        progress(in_part);
     }
 
-    ram.begin(ElementType::End, sink);
-    ram.end(sink);
-    state.encode_devices(Phase::Device, sink);
-    sink.put(&[ElementType::Eof as u8]);
-    if let Some(json) = &state.vmdesc {
-        sink.put(&[vmdesc::ELEMENT]);
-        sink.put(&u32::try_from(json.len()).unwrap_or(u32::MAX).to_be_bytes());
-        sink.put(json);
+    /// Shows each page of `source` to `put`, in PARTs.
+    fn pages<P: PageSource>(
+        &mut self,
+        source: &P,
+        mut put: impl FnMut(&mut RamWriter, &mut K, BlockIndex, PageIndex, Page<'_>),
+    ) -> Result<(), SaveError<P::Error>> {
+        let Self {
+            sink,
+            ram,
+            progress,
+        } = self;
+        let mut sent = Ok(());
+        let mut in_part = 0;
+        source
+            .pages(&|_, _| true, &mut |block, page, content| {
+                if in_part == 0 {
+                    ram.begin(ElementType::Part, *sink);
+                }
+                put(ram, sink, block, page, content);
+                in_part += 1;
+                if in_part == PART_PAGES {
+                    ram.end(*sink);
+                    progress(in_part);
+                    in_part = 0;
+                    sent = sink.check();
+                }
+                match sent {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                }
+            })
+            .map_err(SaveError::Page)?;
+        sent.map_err(SaveError::Send)?;
+        if in_part > 0 {
+            ram.end(*sink);
+            progress(in_part);
+        }
+        Ok(())
     }
-    sink.flush().map_err(SaveError::Send)
+
+    fn end<E>(self, state: &MachineState) -> Result<(), SaveError<E>> {
+        let Self { sink, ram, .. } = self;
+        ram.begin(ElementType::End, sink);
+        ram.end(sink);
+        state.encode_devices(Phase::Device, sink);
+        sink.put(&[ElementType::Eof as u8]);
+        if let Some(json) = &state.vmdesc {
+            sink.put(&[vmdesc::ELEMENT]);
+            sink.put(&u32::try_from(json.len()).unwrap_or(u32::MAX).to_be_bytes());
+            sink.put(json);
+        }
+        sink.flush().map_err(SaveError::Send)
+    }
 }

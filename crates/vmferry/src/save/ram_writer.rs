@@ -1,9 +1,9 @@
 //! The `ram` section, written piece by piece.
 
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource, RamBlocks};
-use crate::wire::Sink;
 use crate::wire::ram::{self, BlockRef, ListFields, Record, RecordKind};
 use crate::wire::section::{self, ElementType, SectionHeader};
+use crate::wire::{Sink, xbzrle};
 
 /// Writes the pieces of one `ram` section: START with the block list, then PART and END with pages.
 #[derive(Debug, Clone)]
@@ -82,6 +82,24 @@ impl RamWriter {
             Page::Zero => (RecordKind::Zero, &[0]),
             Page::Data(data) => (RecordKind::Page, data),
         };
+        self.head(kind, block, page, sink);
+        sink.put(bytes);
+    }
+
+    /// Writes one page as its [differences](xbzrle::encode) from what the destination has.
+    pub fn differences(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        differences: &[u8],
+        sink: &mut impl Sink,
+    ) {
+        self.head(RecordKind::Xbzrle, block, page, sink);
+        xbzrle::put_record(differences, sink);
+    }
+
+    #[inline]
+    fn head(&mut self, kind: RecordKind, block: BlockIndex, page: PageIndex, sink: &mut impl Sink) {
         let block_ref = if self.current == Some(block) {
             BlockRef::Continue
         } else {
@@ -98,7 +116,6 @@ impl RamWriter {
             sink.put_name(name);
             self.current = Some(block);
         }
-        sink.put(bytes);
     }
 
     /// Ends an element: no more pages in it.

@@ -22,6 +22,7 @@
 //! | [`globalstate`] | the run state that travels with the devices |
 //! | [`vmdesc`] | the trailing JSON: finding it, and what it says of each device |
 //! | [`vmstate`] | a device's state, with the names of its fields |
+//! | [`xbzrle`] | a page as its differences from the page as it was |
 
 #![cfg_attr(
     not(test),
@@ -39,5 +40,6 @@ pub mod section;
 mod source;
 pub mod vmdesc;
 pub mod vmstate;
+pub mod xbzrle;
 
 pub use source::{Sink, SliceSource, Source};

@@ -36,6 +36,11 @@ pub(super) enum IntakeError {
          no whole checkpoint; turn the capability off"
     )]
     SharedMemoryLeftOut,
+    #[error(
+        "capability 'xbzrle' is on: pages that changed come as differences, which a checkpoint cannot \
+         hold; turn the capability off"
+    )]
+    Differences,
 }
 
 impl Intake {
@@ -104,6 +109,10 @@ impl Visitor for Into {
         content: Page<'_>,
     ) -> Result<(), IntakeError> {
         Ok(self.writer.page(block, page, content)?)
+    }
+
+    fn differences(&mut self, _: BlockIndex, _: PageIndex, _: &[u8]) -> Result<(), IntakeError> {
+        Err(IntakeError::Differences)
     }
 
     fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), IntakeError> {

@@ -1,0 +1,185 @@
+//! Pages that come as differences or compressed: what the library makes of a real stream is what a real
+//! QEMU makes of it, and what the library writes of it a real QEMU takes.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use vmferry::channel;
+use vmferry::load::{Image, Options, Summary, load};
+use vmferry::ram::{Page, PageIndex, PageSource};
+use vmferry::save;
+use vmferry::stream::Reader;
+use vmferry_tests::{Guest, PATIENCE, Release, Spec};
+
+const MIB: u64 = 1 << 20;
+const PAGE: usize = 4096;
+
+fn enable(guest: &Guest, capabilities: &[&str]) -> Result<()> {
+    let list = capabilities
+        .iter()
+        .map(|name| json!({"capability": name, "state": true}));
+    let list: Vec<_> = list.collect();
+    guest.execute("migrate-set-capabilities", json!({"capabilities": list}))?;
+    Ok(())
+}
+
+/// A guest that rewrites whole pages while it is migrated, slowly enough that it comes to an end.
+fn pattern(release: Release) -> Result<(Spec, Guest)> {
+    let spec = Spec::pattern(release, "q35").tell(|pattern| {
+        pattern.mib_per_second = 8;
+        pattern.rewrite_percent = 50;
+    });
+    let guest = spec.start()?;
+    guest.wait_for_passes(1)?;
+    Ok((spec, guest))
+}
+
+/// A guest whose pages change a little at a time.
+fn linux(release: Release) -> Result<(Spec, Guest)> {
+    let spec = Spec::linux(release, "q35");
+    let guest = spec.start()?;
+    guest.wait_until_filled()?;
+    Ok((spec, guest))
+}
+
+/// Migrates `guest` into a file while it runs: slowly, until pages were sent again.
+fn migrate_live(guest: &Guest, stream: &Path) -> Result<()> {
+    let slowly = json!({"max-bandwidth": 64 * MIB, "downtime-limit": 1});
+    guest.execute("migrate-set-parameters", slowly)?;
+    let uri = format!("exec:cat > '{}'", stream.display());
+    guest.execute("migrate", json!({"uri": uri}))?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = guest.execute("query-migrate", Value::Null)?;
+        let rounds = status["ram"]["dirty-sync-count"].as_u64().unwrap_or(0);
+        if rounds >= 5 || status["status"] != "active" && status["status"] != "setup" {
+            break;
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "no pages are sent again: {status}"
+        );
+    }
+    let at_once = json!({"max-bandwidth": 0, "downtime-limit": 20_000});
+    guest.execute("migrate-set-parameters", at_once)?;
+    guest.wait_for_migration("completed")?;
+    Ok(())
+}
+
+fn read(stream: &Path) -> Result<(Image, Summary)> {
+    let mut image = Image::default();
+    let mut reader = Reader::new(channel::File::new(File::open(stream)?));
+    let summary = load(&mut reader, &mut image, &Options::default())?;
+    Ok((image, summary))
+}
+
+/// A guest that has loaded `stream`, and has not run since.
+fn loaded(spec: &Spec, stream: &Path, capabilities: &[&str]) -> Result<Guest> {
+    let mut spec = spec.clone().incoming("defer");
+    spec.paused = true;
+    let guest = spec.start()?;
+    enable(&guest, capabilities)?;
+    guest.load(&format!("exec:cat '{}'", stream.display()))?;
+    Ok(guest)
+}
+
+fn page_of(image: &Image, index: u64) -> Result<Vec<u8>> {
+    let ram = image.blocks().find("pc.ram").context("no RAM")?;
+    let mut page = vec![0; PAGE];
+    image
+        .page(ram, PageIndex(index), &mut page)
+        .map_err(|never: Infallible| match never {})?;
+    Ok(page)
+}
+
+/// The guest has, above its first MiB, where there are holes, the memory that the image has.
+fn has_the_memory_of(guest: &Guest, image: &Image) -> Result<()> {
+    let end = u64::from(guest.spec().memory_mib) * MIB;
+    let memory = guest.memory(MIB, end - MIB)?;
+    for (index, there) in (MIB / PAGE as u64..).zip(memory.chunks_exact(PAGE)) {
+        let ours = page_of(image, index)?;
+        ensure!(ours == there, "page {index:#x} differs from that of QEMU");
+    }
+    Ok(())
+}
+
+fn moves_as((spec, source): (Spec, Guest), capabilities: &[&str]) -> Result<Summary> {
+    enable(&source, capabilities)?;
+    let stream = source.folder().join("stream");
+    migrate_live(&source, &stream)?;
+
+    let (image, summary) = read(&stream)?;
+    has_the_memory_of(&loaded(&spec, &stream, capabilities)?, &image)?;
+
+    // Written again, each page once and as it is.
+    let mut written = Vec::new();
+    save::precopy(&mut written, &image.state, &image, &mut |_| {})?;
+    std::fs::write(&stream, &written)?;
+    let restored = loaded(&spec, &stream, &[])?;
+    has_the_memory_of(&restored, &image)?;
+    restored.cont()?;
+    // 7.2's translator loses track of pages that change meanwhile.
+    if spec.release != Release::V7_2 {
+        restored.wait_for_sums(2)?;
+    }
+    Ok(summary)
+}
+
+#[test]
+fn pages_that_came_as_differences_are_those_that_qemu_has() -> Result<()> {
+    for release in Release::ALL {
+        let summary = moves_as(linux(release)?, &["xbzrle"])?;
+        ensure!(summary.xbzrle_pages > 0, "{release:?}: {summary:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn pages_that_came_compressed_are_those_that_qemu_has() -> Result<()> {
+    let summary = moves_as(pattern(Release::V7_2)?, &["compress"])?;
+    ensure!(summary.compressed_pages > 0, "{summary:?}");
+    let summary = moves_as(linux(Release::V7_2)?, &["compress", "xbzrle"])?;
+    ensure!(summary.compressed_pages > 0, "{summary:?}");
+    ensure!(summary.xbzrle_pages > 0, "{summary:?}");
+    Ok(())
+}
+
+#[test]
+fn a_guest_whose_pages_are_written_as_differences_goes_on() -> Result<()> {
+    for release in Release::ALL {
+        let (spec, source) = pattern(release)?;
+        source.stop()?;
+        let stream = source.folder().join("stream");
+        source.migrate_to_file(&stream)?;
+        let (image, _) = read(&stream)?;
+
+        // As if every third page had been a little different when the pages were sent first.
+        let ram = image.blocks().find("pc.ram").context("no RAM")?;
+        let mut before = image.clone();
+        let pages = u64::from(spec.memory_mib) * MIB / PAGE as u64;
+        for index in (0..pages).step_by(3) {
+            let mut page = page_of(&image, index)?;
+            let differs = |at: usize| at % 61 < usize::try_from(index % 5).unwrap_or(0);
+            for (at, byte) in page.iter_mut().enumerate() {
+                *byte ^= u8::from(differs(at));
+            }
+            before.put(ram, PageIndex(index), Page::Data(&page));
+        }
+        let mut written = Vec::new();
+        save::precopy_xbzrle(&mut written, &image.state, &before, &image, &mut |_| {})?;
+        std::fs::write(&stream, &written)?;
+
+        let (again, summary) = read(&stream)?;
+        ensure!(summary.xbzrle_pages > 1000, "{summary:?}");
+        ensure!(again == image, "what is read is not what was written");
+        let restored = loaded(&spec, &stream, &[])?;
+        has_the_memory_of(&restored, &image)?;
+        restored.cont()?;
+        restored.wait_for_passes(3)?;
+    }
+    Ok(())
+}
