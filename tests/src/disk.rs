@@ -1,10 +1,12 @@
 //! A disk that fills up, or hangs, as real ones do.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use tempfile::TempDir;
+
+use crate::root::{as_root, run};
 
 /// What the name of a disk's folder begins with.
 const PREFIX: &str = "vmferry-disk-";
@@ -70,24 +72,4 @@ impl Drop for Frozen<'_> {
     fn drop(&mut self) {
         let _ = run(as_root("fsfreeze").arg("--unfreeze").arg(self.disk.path()));
     }
-}
-
-fn as_root(program: &str) -> Command {
-    let sbin = Path::new("/sbin").join(program);
-    let program = if sbin.exists() { sbin } else { program.into() };
-    if rustix::process::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("sudo");
-    command.arg("--non-interactive").arg(program);
-    command
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {command:?}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {}", said.trim_end());
-    Ok(())
 }

@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 
 use crate::cache::{self, Lock};
+use crate::root::{as_root, run};
 
 const POOL: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
 
@@ -25,9 +26,7 @@ impl Hugepages {
         let lock = Lock::wait(&cache::folder()?, "hugepages")?;
         let wanted = u64::from(mib.div_ceil(2));
         let before = read()?;
-        let command = format!("sudo sh -c 'echo {} > {POOL}'", before + wanted);
-        fs::write(POOL, (before + wanted).to_string())
-            .with_context(|| format!("cannot reserve huge pages; this would: {command}"))?;
+        write(before + wanted).context("cannot reserve huge pages")?;
         let reserved = Self {
             before,
             _lock: lock,
@@ -35,7 +34,7 @@ impl Hugepages {
         let got = read()? - before;
         ensure!(
             got >= wanted,
-            "the machine gave {got} of {wanted} huge pages: {command}"
+            "the machine gave {got} of {wanted} huge pages of 2 MiB"
         );
         Ok(reserved)
     }
@@ -43,8 +42,12 @@ impl Hugepages {
 
 impl Drop for Hugepages {
     fn drop(&mut self) {
-        let _ = fs::write(POOL, self.before.to_string());
+        let _ = write(self.before);
     }
+}
+
+fn write(pages: u64) -> Result<()> {
+    run(as_root("sh").args(["-c", &format!("echo {pages} > {POOL}")]))
 }
 
 fn read() -> Result<u64> {

@@ -35,6 +35,7 @@ pub mod linux;
 pub mod pattern;
 pub mod process;
 mod qemu;
+mod root;
 mod spec;
 pub mod surgery;
 pub mod vmferry;

@@ -1,5 +1,7 @@
 //! The state of every device of every stream that a real QEMU wrote, taken apart with names.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too, may panic")]
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::Path;

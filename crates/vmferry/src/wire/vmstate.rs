@@ -32,7 +32,7 @@ pub struct State<'a> {
     /// In stream order.
     pub fields: Vec<Field<'a>>,
     /// In stream order.
-    pub subsections: Vec<State<'a>>,
+    pub subsections: Vec<Self>,
 }
 
 /// One field, or one element of an array.

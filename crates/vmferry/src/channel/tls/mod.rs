@@ -18,6 +18,9 @@
 //! * **An end is believed if the peer announces it** (`close_notify`), or if the format of what was
 //!   read says that it [ends here](ReadChannel::expect_end). QEMU announces nothing. Any other end is
 //!   an error: somebody may have cut the stream off.
+//! * **Read up to the end before closing** where the other side may still be reading, with
+//!   [`Reader::expect_end`](crate::stream::Reader::expect_end): what is unread in a socket that is closed,
+//!   if only the announcement of the end, turns our own end into a reset there.
 //! * **Both directions may be used from two threads**: neither waits for the other.
 //! * Pre-shared keys (`tls-creds-psk`) are not there: rustls has none.
 
