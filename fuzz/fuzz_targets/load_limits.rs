@@ -103,6 +103,7 @@ fn pass(source: &mut impl Source, limit: u32) -> (Limited, Result<Summary, Strin
     let mut visitor = Limited::new(limit);
     let options = Options {
         vmdesc: VmDescRule::Optional,
+        ..Options::default()
     };
     let result = load(source, &mut visitor, &options);
     let refused = matches!(result, Err(LoadError::Visitor(Enough)));

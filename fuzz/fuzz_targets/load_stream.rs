@@ -71,7 +71,10 @@ impl Visitor for Look {
 
 fuzz_target!(|bytes: &[u8]| {
     for vmdesc in [VmDescRule::Required, VmDescRule::Optional] {
-        let options = Options { vmdesc };
+        let options = Options {
+            vmdesc,
+            ..Options::default()
+        };
         let mut look = Look::default();
         if load(&mut SliceSource::new(bytes), &mut look, &options).is_err() {
             continue;

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use vmferry::channel;
 use vmferry::load::{Image, Options, Summary, load};
 use vmferry::ram::{Page, PageIndex, PageSource};
 use vmferry::save;
-use vmferry::stream::Reader;
+use vmferry::stream::{Reader, Writer};
 use vmferry_tests::{Guest, PATIENCE, Release, Spec};
 
 const MIB: u64 = 1 << 20;
@@ -107,6 +108,22 @@ fn has_the_memory_of(guest: &Guest, image: &Image) -> Result<()> {
     Ok(())
 }
 
+/// Has `guest` migrate into a mapped-ram file, as `file:` has it.
+fn migrate_mapped(guest: &Guest, file: &Path, offset: u64) -> Result<()> {
+    enable(guest, &["mapped-ram"])?;
+    guest.migrate(&format!("file:{},offset={offset}", file.display()))
+}
+
+/// A guest that has loaded a mapped-ram file, and has not run since.
+fn loaded_mapped(spec: &Spec, file: &Path) -> Result<Guest> {
+    let mut spec = spec.clone().incoming("defer");
+    spec.paused = true;
+    let guest = spec.start()?;
+    enable(&guest, &["mapped-ram"])?;
+    guest.load(&format!("file:{}", file.display()))?;
+    Ok(guest)
+}
+
 fn moves_as((spec, source): (Spec, Guest), capabilities: &[&str]) -> Result<Summary> {
     enable(&source, capabilities)?;
     let stream = source.folder().join("stream");
@@ -181,5 +198,86 @@ fn a_guest_whose_pages_are_written_as_differences_goes_on() -> Result<()> {
         restored.cont()?;
         restored.wait_for_passes(3)?;
     }
+    Ok(())
+}
+
+#[test]
+fn a_mapped_ram_file_is_read_as_qemu_reads_it_wherever_it_begins() -> Result<()> {
+    let (spec, source) = pattern(Release::V10_0)?;
+    source.stop()?;
+    let file = source.folder().join("mapped");
+    migrate_mapped(&source, &file, 0)?;
+    let (image, summary) = read(&file)?;
+    ensure!(
+        summary.ram_ended && summary.zero_pages > 1000,
+        "{summary:?}"
+    );
+    has_the_memory_of(&loaded_mapped(&spec, &file)?, &image)?;
+
+    // Once more, further on in its file.
+    let (_, source) = pattern(Release::V10_0)?;
+    source.stop()?;
+    let file = source.folder().join("mapped");
+    let offset = 0x12345;
+    migrate_mapped(&source, &file, offset)?;
+    let mut reader = Reader::new(channel::File::from_offset(File::open(&file)?, offset)?);
+    let mut image = Image::default();
+    let options = Options {
+        file_offset: offset,
+        ..Options::default()
+    };
+    load(&mut reader, &mut image, &options)?;
+    has_the_memory_of(&source, &image)
+}
+
+#[test]
+fn a_mapped_ram_file_of_ours_is_loaded_and_as_sparse_as_that_of_qemu() -> Result<()> {
+    let (spec, source) = pattern(Release::V10_0)?;
+    source.stop()?;
+    let theirs = source.folder().join("theirs");
+    migrate_mapped(&source, &theirs, 0)?;
+    let (image, _) = read(&theirs)?;
+
+    let ours = source.folder().join("ours");
+    let mut writer = Writer::new(channel::File::create(&ours)?);
+    save::mapped_ram(&mut writer, &image.state, &image, &mut |_| {})?;
+    writer.close()?;
+    let (again, _) = read(&ours)?;
+    ensure!(again == image, "what is read is not what was written");
+    let blocks = |path: &Path| Ok::<_, std::io::Error>(path.metadata()?.blocks());
+    let (our_blocks, their_blocks) = (blocks(&ours)?, blocks(&theirs)?);
+    // Of 512 bytes each; a page more or less for how a file is laid out.
+    ensure!(
+        our_blocks <= their_blocks + 64,
+        "{our_blocks} and {their_blocks}"
+    );
+
+    let restored = loaded_mapped(&spec, &ours)?;
+    has_the_memory_of(&restored, &image)?;
+    restored.cont()?;
+    restored.wait_for_passes(3)?;
+
+    // The same machine as a stream: the capability stays behind.
+    let mut stream = Vec::new();
+    save::precopy(&mut stream, &image.state, &image, &mut |_| {})?;
+    std::fs::write(&ours, &stream)?;
+    let restored = loaded(&spec, &ours, &[])?;
+    restored.cont()?;
+    restored.wait_for_passes(3)?;
+    Ok(())
+}
+
+#[test]
+fn a_background_snapshot_in_a_mapped_ram_file_is_refused_because_it_holds_no_memory() -> Result<()>
+{
+    let (_, source) = pattern(Release::V10_0)?;
+    enable(&source, &["background-snapshot"])?;
+    let file = source.folder().join("mapped");
+    migrate_mapped(&source, &file, 0)?;
+    let error = read(&file).expect_err("a file without memory was read");
+    ensure!(
+        format!("{error:#}").contains("holds no memory"),
+        "{error:#}"
+    );
     Ok(())
 }

@@ -21,6 +21,7 @@ fn a_real_stream_is_read_from_the_store_as_it_came() {
         let stream = zstd::decode_all(fs::File::open(&path).unwrap()).unwrap();
         let options = Options {
             vmdesc: VmDescRule::Optional,
+            ..Options::default()
         };
         let mut image = Image::default();
         load(&mut SliceSource::new(&stream), &mut image, &options).unwrap();

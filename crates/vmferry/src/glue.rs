@@ -3,7 +3,7 @@
 use crate::channel::{ReadChannel, WriteChannel};
 use crate::error::{Error, FormatError};
 use crate::save::Outgoing;
-use crate::stream::{ErrorKind, Reader, StreamError, Writer};
+use crate::stream::{ErrorKind, Reader, Releaser, StreamError, Writer};
 use crate::wire::{Sink, Source, limits};
 
 impl<C: ReadChannel> Source for Reader<C> {
@@ -51,14 +51,14 @@ fn short(error: StreamError, at: u64, what: &'static str) -> Error {
     }
 }
 
-impl<C: WriteChannel> Sink for Writer<'_, C> {
+impl<C: WriteChannel, M: Releaser> Sink for Writer<'_, C, M> {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.put_bytes(bytes);
     }
 }
 
-impl<C: WriteChannel> Outgoing for Writer<'_, C> {
+impl<C: WriteChannel, M: Releaser> Outgoing for Writer<'_, C, M> {
     fn flush(&mut self) -> Result<(), Error> {
         Ok(self.flush()?)
     }

@@ -125,6 +125,7 @@ fn stream(channel: Fd) -> Result<Findings> {
     };
     let options = Options {
         vmdesc: VmDescRule::Optional,
+        ..Options::default()
     };
     match load(&mut Reader::new(channel), &mut findings, &options) {
         Ok(summary) => findings.stream_bytes = Some(summary.bytes),

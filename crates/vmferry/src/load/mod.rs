@@ -12,6 +12,9 @@
 //! FULL … to the end     ─► device(), vmdesc()
 //! ```
 //!
+//! In a mapped-ram file each block comes with its pages: `ram_blocks()` again and again, each time with one
+//! more.
+//!
 //! A background snapshot has no `ram` END, and a stream that was written by hand may have no PART:
 //! neither is asked for. What is asked for is the end that QEMU writes, so that a stream that was
 //! cut off is an error wherever it was cut.
@@ -19,6 +22,7 @@
 mod devices;
 mod image;
 mod inflate;
+mod mapped_ram;
 mod pass;
 mod ram;
 
@@ -143,6 +147,9 @@ pub enum VmDescRule {
 pub struct Options {
     /// Whether the description must be there.
     pub vmdesc: VmDescRule,
+    /// Where the stream begins in its file, in bytes (`file:PATH,offset=N`): the offsets in a
+    /// mapped-ram file are those of the file.
+    pub file_offset: u64,
 }
 
 /// What a pass has seen.

@@ -22,6 +22,9 @@ pub(super) struct Pass<'a, S, V> {
     pub(super) current: Option<BlockIndex>,
     pub(super) summary: Summary,
     pub(super) inflater: Inflater,
+    /// Pages stand behind their blocks, and in no record.
+    pub(super) mapped: bool,
+    pub(super) file_offset: u64,
     footers: Footers,
     early: Vec<Early>,
     /// Bytes of the payloads of all early sections.
@@ -41,6 +44,8 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
             current: None,
             summary: Summary::default(),
             inflater: Inflater::default(),
+            mapped: false,
+            file_offset: 0,
             footers: Footers::Unknown,
             early: Vec::new(),
             early_len: 0,
@@ -49,6 +54,7 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
     }
 
     pub(super) fn run(mut self, options: &Options) -> Result<Summary, LoadError<V::Error>> {
+        self.file_offset = options.file_offset;
         header::decode(self.source)?;
         if self.next_byte()? == Some(configuration::ELEMENT) {
             let configuration = Configuration::decode(self.source)?;
@@ -62,6 +68,7 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
                 _ => self.element()?,
             }
         }
+        self.is_finished()?;
         self.tail(options)?;
         self.summary.bytes = self.source.position();
         Ok(self.summary)
@@ -72,10 +79,7 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
     }
 
     fn configure(&mut self, configuration: &Configuration) -> Result<(), LoadError<V::Error>> {
-        if configuration.has_capability(configuration::MAPPED_RAM) {
-            let what = "a mapped-ram file read as a stream";
-            return Err(Error::from(FormatError::unsupported(header::LEN as u64, what)).into());
-        }
+        self.mapped = configuration.has_capability(configuration::MAPPED_RAM);
         if configuration.has_capability(configuration::X_IGNORE_SHARED) {
             self.list_fields = ListFields::GuestAddress;
         }
@@ -89,7 +93,7 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
 
     /// Whether no page can have come yet: device sections that stand here are early ones.
     fn before_pages(&self) -> bool {
-        !self.iterated && self.summary.pages == 0
+        !self.iterated && (self.mapped || self.summary.pages == 0)
     }
 
     fn element(&mut self) -> Result<(), LoadError<V::Error>> {

@@ -19,6 +19,12 @@ impl<S: Source, V: Visitor> Pass<'_, S, V> {
                 let found = format!("unknown combination of flags {flags:#x}");
                 Error::from(FormatError::unexpected(at, "a RAM record", expected, found))
             })?;
+            if self.mapped && !matches!(record.kind, RecordKind::MemSize | RecordKind::Eos) {
+                let expected = "no pages besides those of the blocks (mapped-ram)";
+                let found = format!("unexpected RAM flags in {word:#x}");
+                let error = FormatError::unexpected(at, "a RAM record", expected, found);
+                return Err(Error::from(error).into());
+            }
             match record.kind {
                 RecordKind::Page => {
                     let (block, page) = self.page_of(record, at)?;
@@ -38,6 +44,7 @@ impl<S: Source, V: Visitor> Pass<'_, S, V> {
                         .map_err(LoadError::Visitor)?;
                 }
                 RecordKind::Eos => return Ok(()),
+                RecordKind::MemSize if self.mapped => self.mapped_blocks(record.offset)?,
                 RecordKind::MemSize => self.block_list(record.offset)?,
                 // A meeting point of multifd channels: without such channels, nothing.
                 RecordKind::MultifdFlush => {}
@@ -76,12 +83,17 @@ impl<S: Source, V: Visitor> Pass<'_, S, V> {
     }
 
     fn block_list(&mut self, total: u64) -> Result<(), LoadError<V::Error>> {
-        const WHAT: &str = "the list of RAM blocks";
         let at = self.source.position();
         let list = ram::decode_blocks(self.source, total, self.page_size, self.list_fields)?;
         for (_, block) in list.iter() {
             self.blocks.insert(block.clone());
         }
+        self.show_blocks(at)
+    }
+
+    /// Shows the blocks, of which there are more than before.
+    pub(super) fn show_blocks(&mut self, at: u64) -> Result<(), LoadError<V::Error>> {
+        const WHAT: &str = "the list of RAM blocks";
         // Each list is within its limits; what several of them add up to must be, too.
         let (count, limit) = (self.blocks.len(), limits::RAM_BLOCKS);
         if count > limit {

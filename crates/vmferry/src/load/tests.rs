@@ -58,6 +58,7 @@ fn read(stream: &[u8]) -> Result<Image, String> {
     let mut image = Image::default();
     let options = Options {
         vmdesc: VmDescRule::Optional,
+        ..Options::default()
     };
     match load(&mut SliceSource::new(stream), &mut image, &options) {
         Ok(_) => Ok(image),

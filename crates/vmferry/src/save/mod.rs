@@ -4,9 +4,11 @@
 //! machine type loads with a plain `-incoming`. For a stream that lets the guest run before its
 //! pages have come, see [`postcopy`](crate::postcopy).
 
+mod mapped_ram;
 mod ram_writer;
 mod state;
 
+pub use mapped_ram::mapped_ram;
 pub use ram_writer::RamWriter;
 pub use state::{DeviceState, MachineState};
 
@@ -203,16 +205,24 @@ impl<'a, K: Outgoing> Stream<'a, K> {
     }
 
     fn end<E>(self, state: &MachineState) -> Result<(), SaveError<E>> {
-        let Self { sink, ram, .. } = self;
-        ram.begin(ElementType::End, sink);
-        ram.end(sink);
-        state.encode_devices(Phase::Device, sink);
-        sink.put(&[ElementType::Eof as u8]);
-        if let Some(json) = &state.vmdesc {
-            sink.put(&[vmdesc::ELEMENT]);
-            sink.put(&u32::try_from(json.len()).unwrap_or(u32::MAX).to_be_bytes());
-            sink.put(json);
-        }
-        sink.flush().map_err(SaveError::Send)
+        end(self.sink, &self.ram, state)
     }
+}
+
+/// Ends the RAM, and writes the devices and their description.
+fn end<E>(
+    sink: &mut impl Outgoing,
+    ram: &RamWriter,
+    state: &MachineState,
+) -> Result<(), SaveError<E>> {
+    ram.begin(ElementType::End, sink);
+    ram.end(sink);
+    state.encode_devices(Phase::Device, sink);
+    sink.put(&[ElementType::Eof as u8]);
+    if let Some(json) = &state.vmdesc {
+        sink.put(&[vmdesc::ELEMENT]);
+        sink.put(&u32::try_from(json.len()).unwrap_or(u32::MAX).to_be_bytes());
+        sink.put(json);
+    }
+    sink.flush().map_err(SaveError::Send)
 }

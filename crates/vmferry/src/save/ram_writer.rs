@@ -64,6 +64,24 @@ impl RamWriter {
         self.end(sink);
     }
 
+    /// Writes the START element of a mapped-ram file up to its first block: for each comes an
+    /// [entry](Self::mapped_block), and its pages; then [`end`](Self::end).
+    pub(super) fn start_mapped(&self, sink: &mut impl Sink) {
+        let header = SectionHeader {
+            section_id: self.section_id,
+            idstr: ram::IDSTR.to_owned(),
+            instance_id: 0,
+            version_id: ram::VERSION,
+        };
+        header.encode(ElementType::Start, sink);
+        let record = Record {
+            kind: RecordKind::MemSize,
+            offset: self.blocks.total_length(),
+            block: BlockRef::Named,
+        };
+        sink.put(&record.word().to_be_bytes());
+    }
+
     /// Begins a PART or END element; pages may follow.
     pub fn begin(&self, element: ElementType, sink: &mut impl Sink) {
         section::encode_continued(element, self.section_id, sink);

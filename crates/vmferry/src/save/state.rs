@@ -115,10 +115,27 @@ impl MachineState {
         }
     }
 
+    /// Writes the configuration for a stream with its pages in records, whatever kind it came from.
     pub(crate) fn encode_configuration(&self, sink: &mut impl Sink) {
-        if let Some(configuration) = &self.configuration {
+        if let Some(mut configuration) = self.configuration.clone() {
+            configuration
+                .capabilities
+                .retain(|capability| capability != configuration::MAPPED_RAM);
             configuration.encode(sink);
         }
+    }
+
+    /// Writes the configuration for a mapped-ram file; `false` if there is none to write.
+    pub(crate) fn encode_mapped_configuration(&self, sink: &mut impl Sink) -> bool {
+        let Some(mut configuration) = self.configuration.clone() else {
+            return false;
+        };
+        if !configuration.has_capability(configuration::MAPPED_RAM) {
+            let capabilities = &mut configuration.capabilities;
+            capabilities.push(configuration::MAPPED_RAM.into());
+        }
+        configuration.encode(sink);
+        true
     }
 
     pub(crate) fn encode_devices(&self, phase: Phase, sink: &mut impl Sink) {

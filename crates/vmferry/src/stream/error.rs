@@ -90,7 +90,7 @@ impl StreamError {
 
     /// What an error of the channel means at byte `at`: the end of the stream.
     #[cold]
-    pub(super) fn from_io(error: io::Error, at: u64) -> Self {
+    pub(crate) fn from_io(error: io::Error, at: u64) -> Self {
         let kind = match error.kind() {
             io::ErrorKind::WriteZero => ErrorKind::WriteZero,
             _ => ErrorKind::Io(error.raw_os_error().unwrap_or(0)),

@@ -33,6 +33,9 @@ pub const VMDESC: usize = 16 << 20;
 /// The most in a section of a machine with 70 devices is 4,000.
 pub const VMSTATE_VALUES: usize = 1 << 20;
 
+/// Bytes of the bitmap of one mapped-ram block: 2 TiB of pages of 4 KiB.
+pub const MAPPED_BITMAP: usize = 64 << 20;
+
 /// Sections of one stream: START and FULL elements.
 pub const SECTIONS: usize = 1 << 16;
 

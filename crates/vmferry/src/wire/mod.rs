@@ -19,6 +19,7 @@
 //! | [`command`] | commands from source to destination |
 //! | [`return_path`] | messages from destination to source |
 //! | [`ram`] | the records inside a `ram` section |
+//! | [`mapped_ram`] | RAM at fixed places of a file |
 //! | [`globalstate`] | the run state that travels with the devices |
 //! | [`vmdesc`] | the trailing JSON: finding it, and what it says of each device |
 //! | [`vmstate`] | a device's state, with the names of its fields |
@@ -34,6 +35,7 @@ pub mod configuration;
 pub mod globalstate;
 pub mod header;
 pub mod limits;
+pub mod mapped_ram;
 pub mod ram;
 pub mod return_path;
 pub mod section;

@@ -162,53 +162,69 @@ pub fn decode_blocks(
     page_size: PageSize,
     fields: ListFields,
 ) -> Result<RamBlocks, Error> {
-    const WHAT: &str = "the list of RAM blocks";
     let mut blocks = RamBlocks::default();
     let mut left = total;
     while left > 0 {
-        if blocks.len() == limits::RAM_BLOCKS {
-            let limit = limits::RAM_BLOCKS as u64;
-            let more = limit.saturating_add(1);
-            return Err(FormatError::too_long(source.position(), WHAT, more, limit).into());
-        }
-        let at = source.position();
-        let idstr = source.name("the name of a RAM block")?.to_owned();
-        if blocks.find(&idstr).is_some() {
-            let found = format!("'{idstr}' a second time");
-            return Err(FormatError::unexpected(at, WHAT, "each name once", found).into());
-        }
-        let at = source.position();
-        let used_length = source.be64(WHAT)?;
-        if used_length > limits::RAM_BLOCK_LENGTH {
-            let limit = limits::RAM_BLOCK_LENGTH;
-            return Err(FormatError::too_long(at, "a RAM block", used_length, limit).into());
-        }
-        if used_length & page_size.mask() != 0 || used_length == 0 {
-            let found = format!("{used_length:#x} for '{idstr}'");
-            let expected = "a length of whole pages";
-            return Err(FormatError::unexpected(at, WHAT, expected, found).into());
-        }
-        let Some(rest) = left.checked_sub(used_length) else {
-            let found = format!("{used_length:#x} for '{idstr}'");
-            let expected = format!("at most the {left:#x} bytes that are left of {total:#x}");
-            return Err(FormatError::unexpected(at, WHAT, expected, found).into());
-        };
-        left = rest;
-        let host_page_size = match fields {
-            ListFields::Plain => None,
-            ListFields::HostPageSize => host_page_size(source, page_size)?,
-            ListFields::GuestAddress => {
-                source.be64("the address of a RAM block")?;
-                None
-            }
-        };
-        blocks.insert(RamBlock {
-            idstr,
-            used_length,
-            host_page_size,
-        });
+        let block = decode_block(source, &blocks, left, page_size, fields)?;
+        left = left.saturating_sub(block.used_length);
+        blocks.insert(block);
     }
     Ok(blocks)
+}
+
+/// Reads the next entry of a list that holds `blocks` already, and of whose length `left` bytes are
+/// left.
+///
+/// # Errors
+/// As for [`decode_blocks`].
+pub fn decode_block(
+    source: &mut impl Source,
+    blocks: &RamBlocks,
+    left: u64,
+    page_size: PageSize,
+    fields: ListFields,
+) -> Result<RamBlock, Error> {
+    const WHAT: &str = "the list of RAM blocks";
+    if blocks.len() == limits::RAM_BLOCKS {
+        let limit = limits::RAM_BLOCKS as u64;
+        let more = limit.saturating_add(1);
+        return Err(FormatError::too_long(source.position(), WHAT, more, limit).into());
+    }
+    let at = source.position();
+    let idstr = source.name("the name of a RAM block")?.to_owned();
+    if blocks.find(&idstr).is_some() {
+        let found = format!("'{idstr}' a second time");
+        return Err(FormatError::unexpected(at, WHAT, "each name once", found).into());
+    }
+    let at = source.position();
+    let used_length = source.be64(WHAT)?;
+    if used_length > limits::RAM_BLOCK_LENGTH {
+        let limit = limits::RAM_BLOCK_LENGTH;
+        return Err(FormatError::too_long(at, "a RAM block", used_length, limit).into());
+    }
+    if used_length & page_size.mask() != 0 || used_length == 0 {
+        let found = format!("{used_length:#x} for '{idstr}'");
+        let expected = "a length of whole pages";
+        return Err(FormatError::unexpected(at, WHAT, expected, found).into());
+    }
+    if used_length > left {
+        let found = format!("{used_length:#x} for '{idstr}'");
+        let expected = format!("at most the {left:#x} bytes that are left of all blocks");
+        return Err(FormatError::unexpected(at, WHAT, expected, found).into());
+    }
+    let host_page_size = match fields {
+        ListFields::Plain => None,
+        ListFields::HostPageSize => host_page_size(source, page_size)?,
+        ListFields::GuestAddress => {
+            source.be64("the address of a RAM block")?;
+            None
+        }
+    };
+    Ok(RamBlock {
+        idstr,
+        used_length,
+        host_page_size,
+    })
 }
 
 /// The page size behind a block's length, if there is one.
