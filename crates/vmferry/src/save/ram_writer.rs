@@ -65,7 +65,7 @@ impl RamWriter {
     }
 
     /// Writes the START element of a mapped-ram file up to its first block: for each comes an
-    /// [entry](Self::mapped_block), and its pages; then [`end`](Self::end).
+    /// entry, a header, and its pages; then [`end`](Self::end).
     pub(super) fn start_mapped(&self, sink: &mut impl Sink) {
         let header = SectionHeader {
             section_id: self.section_id,
