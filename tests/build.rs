@@ -30,7 +30,30 @@ const GUEST_FLAGS: &[&str] = &[
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names the folder"));
     pattern_guest(&out);
+    firmware(&out, "writes", &[]);
+    firmware(&out, "halts", &["-DHALTS"]);
     linux_worker(&out);
+}
+
+/// A flat image of 64 KiB, as `-bios` takes it.
+fn firmware(out: &Path, name: &str, flags: &[&str]) {
+    let source = "guest/firmware/firmware.S";
+    println!("cargo::rerun-if-changed={source}");
+    let object = out.join(format!("{name}.elf"));
+    let mut cc = Command::new("cc");
+    cc.args([
+        "-m32",
+        "-nostdlib",
+        "-static",
+        "-no-pie",
+        "-Wl,--build-id=none",
+        "-Wl,-Ttext=0",
+    ]);
+    cc.args(flags).arg(source).arg("-o").arg(&object);
+    run(&mut cc);
+    let mut objcopy = Command::new("objcopy");
+    objcopy.args(["-O", "binary", "-j", ".text"]).arg(object);
+    run(objcopy.arg(out.join(format!("{name}.bin"))));
 }
 
 fn linux_worker(out: &Path) {

@@ -8,10 +8,12 @@ mod pieces;
 
 use libfuzzer_sys::fuzz_target;
 use vmferry::load::{
-    Configuration, DeviceSection, LoadError, Options, Summary, Visitor, VmDescRule, load,
+    Assumption, Configuration, DeviceSection, Element, LoadError, Mode, Options, Origin,
+    OtherSections, Summary, Visitor, VmDescRule, load,
 };
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::stream::{Reader, ReaderConfig};
+use vmferry::wire::dirty_bitmap::Content;
 use vmferry::wire::{SliceSource, Source, limits};
 
 use self::pieces::Pieces;
@@ -72,7 +74,13 @@ impl Visitor for Limited {
         self.take(&blocks.total_length().to_be_bytes())
     }
 
-    fn page(&mut self, block: BlockIndex, page: PageIndex, _: Page<'_>) -> Result<(), Enough> {
+    fn page(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        _: Page<'_>,
+        _: Origin,
+    ) -> Result<(), Enough> {
         assert!(block.0 < self.blocks.len());
         self.take(&page.0.to_be_bytes())
     }
@@ -82,6 +90,7 @@ impl Visitor for Limited {
         block: BlockIndex,
         _: PageIndex,
         differences: &[u8],
+        _: Origin,
     ) -> Result<(), Enough> {
         assert!(block.0 < self.blocks.len());
         self.take(differences)
@@ -96,12 +105,26 @@ impl Visitor for Limited {
         assert!(json.len() <= limits::VMDESC);
         self.take(json)
     }
+
+    fn dirty_bitmap(&mut self, _: &str, bitmap: &str, _: &Content) -> Result<(), Enough> {
+        self.take(bitmap.as_bytes())
+    }
+
+    fn element(&mut self, element: &Element<'_>) -> Result<(), Enough> {
+        self.take(&element.length.to_be_bytes())
+    }
+
+    fn assumption(&mut self, assumption: &Assumption) -> Result<(), Enough> {
+        self.take(assumption.to_string().as_bytes())
+    }
 }
 
 /// What came out: what was seen, and the summary or the text of the error.
-fn pass(source: &mut impl Source, limit: u32) -> (Limited, Result<Summary, String>) {
+fn pass(source: &mut impl Source, limit: u32, mode: Mode) -> (Limited, Result<Summary, String>) {
     let mut visitor = Limited::new(limit);
     let options = Options {
+        mode,
+        other_sections: OtherSections::PassOver,
         vmdesc: VmDescRule::Optional,
         ..Options::default()
     };
@@ -128,12 +151,16 @@ fuzz_target!(|bytes: &[u8]| {
     } else {
         (*limit).into()
     };
-    let whole = pass(&mut SliceSource::new(stream), limit);
+    let mode = match piece % 2 {
+        0 => Mode::Rescue,
+        _ => Mode::Strict,
+    };
+    let whole = pass(&mut SliceSource::new(stream), limit, mode);
     let pieces = Pieces::new(stream, 1 + usize::from(*piece) * 61, 0);
     let config = ReaderConfig {
         window: limits::TAKE,
         ..ReaderConfig::default()
     };
-    let in_pieces = pass(&mut Reader::with_config(pieces, &config), limit);
+    let in_pieces = pass(&mut Reader::with_config(pieces, &config), limit, mode);
     assert_eq!(whole, in_pieces);
 });

@@ -5,7 +5,9 @@
 use std::convert::Infallible;
 
 use libfuzzer_sys::fuzz_target;
-use vmferry::load::{Configuration, DeviceSection, Image, Options, Visitor, VmDescRule, load};
+use vmferry::load::{
+    Configuration, DeviceSection, Image, Mode, Options, Origin, Visitor, VmDescRule, load,
+};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::save::{self, SaveError};
 use vmferry::wire::{SliceSource, xbzrle};
@@ -37,6 +39,7 @@ impl Visitor for Look {
         block: BlockIndex,
         page: PageIndex,
         content: Page<'_>,
+        _: Origin,
     ) -> Result<(), Infallible> {
         let page_size = self.page_size.expect("pages come behind their blocks");
         let block = self.blocks.get(block).expect("a page is in a block");
@@ -52,8 +55,9 @@ impl Visitor for Look {
         block: BlockIndex,
         page: PageIndex,
         differences: &[u8],
+        origin: Origin,
     ) -> Result<(), Infallible> {
-        self.page(block, page, Page::Zero)?;
+        self.page(block, page, Page::Zero, origin)?;
         let page_size = self.page_size.expect("pages come behind their blocks");
         let mut data = vec![0; page_size.bytes()];
         xbzrle::decode(differences, &mut data).expect("they were checked");
@@ -69,7 +73,42 @@ impl Visitor for Look {
     }
 }
 
+/// What can be taken of it, whatever it is; of what is whole, nothing else.
+fn rescue(bytes: &[u8]) {
+    let options = |mode| Options {
+        mode,
+        vmdesc: VmDescRule::Optional,
+        ..Options::default()
+    };
+    let mut look = Look::default();
+    let looked = load(
+        &mut SliceSource::new(bytes),
+        &mut look,
+        &options(Mode::Rescue),
+    );
+    let is_small = look.blocks.total_length() <= SMALL;
+    let mut strict = Image::default();
+    let taken = load(
+        &mut SliceSource::new(bytes),
+        &mut strict,
+        &options(Mode::Strict),
+    );
+    if taken.is_ok() {
+        assert!(looked.is_ok(), "what is right cannot be rescued");
+        if is_small {
+            let mut rescued = Image::default();
+            let again = load(
+                &mut SliceSource::new(bytes),
+                &mut rescued,
+                &options(Mode::Rescue),
+            );
+            assert!(again.is_ok() && rescued == strict);
+        }
+    }
+}
+
 fuzz_target!(|bytes: &[u8]| {
+    rescue(bytes);
     for vmdesc in [VmDescRule::Required, VmDescRule::Optional] {
         let options = Options {
             vmdesc,

@@ -5,6 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use vmferry::wire::virtio;
 use vmferry::wire::vmdesc::{self, VmDesc};
 use vmferry::wire::vmstate::{self, State};
 
@@ -17,6 +18,14 @@ fn is_gapless(state: &State<'_>) {
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = vmdesc::locate(bytes);
+    for range in vmdesc::candidates(bytes) {
+        assert!(range.start < range.end && range.end <= bytes.len());
+    }
+    if let Ok(device) = virtio::decode(bytes, 0) {
+        let last = device.fields.last().expect("it has fields");
+        assert!(last.at + last.bytes.len() <= bytes.len());
+        is_gapless(&device);
+    }
     let Some((length, rest)) = bytes.split_first_chunk() else {
         return;
     };

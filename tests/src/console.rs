@@ -36,6 +36,11 @@ impl Listener {
         })
     }
 
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The argument of `-chardev` that makes a QEMU connect here.
     pub fn chardev(&self, id: &str) -> String {
         format!("socket,id={id},path={},server=off", self.path.display())

@@ -9,7 +9,12 @@
 //! | [`Pattern`] | the guest that checks every word of its memory, its registers, timers and disk |
 //! | [`Vmferry`] | the program under test |
 //! | [`Disk`] | a disk that fills up, or hangs |
+//! | [`Libvirt`] | a libvirt of its own, for domains like these guests |
 //! | [`Linux`] | the guest with a real kernel, a file system in memory, and work to do |
+//! | [`Recorder`] | what passes between two QEMUs, on every channel and both ways |
+//! | [`Browser`] | a browser without a window |
+//! | [`CoreFile`], [`gdb`], [`Volatility`] | what others make of a machine's memory |
+//! | [`captures`] | the golden streams, and how they are made |
 //! | [`Process`] | a process that ends when we do, however we end |
 //!
 //! A story needs no more than this:
@@ -24,30 +29,43 @@
 //! # }
 //! ```
 
+mod browser;
 pub mod cache;
+pub mod captures;
+pub mod channels;
 mod console;
+pub mod core_file;
 mod cpio;
 pub mod debian;
 mod disk;
+pub mod gdb;
 mod guest;
 mod hugepages;
+pub mod libvirt;
 pub mod linux;
 pub mod pattern;
 pub mod process;
 mod qemu;
+mod recorder;
 mod root;
 mod spec;
 pub mod surgery;
 pub mod vmferry;
+mod volatility;
 mod wait;
 
+pub use browser::Browser;
 pub use console::{Console, Line, Listener};
+pub use core_file::CoreFile;
 pub use disk::Disk;
 pub use guest::{Guest, PATIENCE, leftovers};
 pub use hugepages::Hugepages;
+pub use libvirt::Libvirt;
 pub use linux::Linux;
 pub use pattern::{Pattern, Report};
 pub use process::Process;
 pub use qemu::{Qemu, Release};
+pub use recorder::{Recorded, Recorder};
 pub use spec::{Accel, Backend, Program, Spec};
 pub use vmferry::Vmferry;
+pub use volatility::Volatility;

@@ -115,9 +115,14 @@ fn a_qemu_that_is_served_nothing_ends_instead_of_waiting_for_ever() -> Result<()
     for release in Release::ALL {
         let vmferry = Vmferry::new()?;
         let serve = format!("exec:{}", vmferry.shell("serve nobody")?);
-        let mut guest = Spec::pattern(release, "pc").incoming(&serve).start()?;
-        ensure!(guest.wait_for_end().is_err(), "QEMU has ended well");
-        let log = guest.log();
+        let log = match Spec::pattern(release, "pc").incoming(&serve).start() {
+            Ok(mut guest) => {
+                ensure!(guest.wait_for_end().is_err(), "QEMU has ended well");
+                guest.log()
+            }
+            // It may have ended before its monitor was asked for anything.
+            Err(error) => format!("{error:#}"),
+        };
         ensure!(log.contains("Not a migration stream"), "{log}");
         ensure!(log.contains("there is no store in"), "{log}");
     }

@@ -47,9 +47,11 @@ fn linux(release: Release) -> Result<(Spec, Guest)> {
     Ok((spec, guest))
 }
 
-/// Migrates `guest` into a file while it runs: slowly, until pages were sent again.
-fn migrate_live(guest: &Guest, stream: &Path) -> Result<()> {
-    let slowly = json!({"max-bandwidth": 64 * MIB, "downtime-limit": 1});
+/// Migrates `guest` into a file while it runs: slowly, until pages were sent again, and as differences
+/// if it sends such.
+fn migrate_live(guest: &Guest, stream: &Path, capabilities: &[&str]) -> Result<()> {
+    // A limit of nothing: however little the guest changes, QEMU does not end by itself.
+    let slowly = json!({"max-bandwidth": 64 * MIB, "downtime-limit": 0});
     guest.execute("migrate-set-parameters", slowly)?;
     let uri = format!("exec:cat > '{}'", stream.display());
     guest.execute("migrate", json!({"uri": uri}))?;
@@ -57,12 +59,14 @@ fn migrate_live(guest: &Guest, stream: &Path) -> Result<()> {
     loop {
         let status = guest.execute("query-migrate", Value::Null)?;
         let rounds = status["ram"]["dirty-sync-count"].as_u64().unwrap_or(0);
-        if rounds >= 5 || status["status"] != "active" && status["status"] != "setup" {
+        let differences = status["xbzrle-cache"]["pages"].as_u64().unwrap_or(0);
+        if rounds >= 5 && (differences > 0 || !capabilities.contains(&"xbzrle")) {
             break;
         }
+        let goes_on = status["status"] == "active" || status["status"] == "setup";
         ensure!(
-            Instant::now() < deadline,
-            "no pages are sent again: {status}"
+            goes_on && Instant::now() < deadline,
+            "no pages are sent again as this test needs: {status}"
         );
     }
     let at_once = json!({"max-bandwidth": 0, "downtime-limit": 20_000});
@@ -127,7 +131,7 @@ fn loaded_mapped(spec: &Spec, file: &Path) -> Result<Guest> {
 fn moves_as((spec, source): (Spec, Guest), capabilities: &[&str]) -> Result<Summary> {
     enable(&source, capabilities)?;
     let stream = source.folder().join("stream");
-    migrate_live(&source, &stream)?;
+    migrate_live(&source, &stream, capabilities)?;
 
     let (image, summary) = read(&stream)?;
     has_the_memory_of(&loaded(&spec, &stream, capabilities)?, &image)?;

@@ -139,7 +139,7 @@ fn a_guest_comes_from_qemu_and_goes_to_another_with_every_byte_of_it() -> Result
         ensure!(framing % PART == 0, "{release}: {taken:?} {whole:?}");
         let same = load::Summary {
             bytes: whole.bytes,
-            ..taken
+            ..taken.clone()
         };
         ensure!(same == whole, "{release}: {taken:?} {whole:?}");
         guest.cont()?;

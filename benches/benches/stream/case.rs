@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// How long a run takes.
@@ -38,6 +39,15 @@ impl Clock {
     }
 }
 
+/// Puts this thread on one processor, as the original's is put: where the system would have both threads of a
+/// socket start on the same one, the figure would be that of a switch of threads.
+pub(super) fn pin(processor: usize) {
+    let mut set = CpuSet::new();
+    set.set(processor);
+    // A machine with one processor has no other.
+    let _ = sched_setaffinity(None, &set);
+}
+
 /// Does something n times, and tells how many nanoseconds that took.
 type Run<'d> = Box<dyn FnMut(u64) -> f64 + 'd>;
 
@@ -47,6 +57,7 @@ pub(super) struct Case<'d> {
     most: u64,
     n: u64,
     run: Run<'d>,
+    bare: Option<Run<'d>>,
 }
 
 impl<'d> Case<'d> {
@@ -56,7 +67,14 @@ impl<'d> Case<'d> {
             most: u64::MAX / 32,
             n: 256,
             run: Box::new(run),
+            bare: None,
         }
+    }
+
+    /// Beside the same without a stream, in place of the C original.
+    pub(super) fn beside(mut self, bare: impl FnMut(u64) -> f64 + 'd) -> Self {
+        self.bare = Some(Box::new(bare));
+        self
     }
 
     /// At most so often in one run.
@@ -84,10 +102,21 @@ impl<'d> Case<'d> {
 
     /// Nanoseconds for each time.
     pub(super) fn measure(&mut self) -> f64 {
-        let mut runs: Vec<_> = (0..RUNS).map(|_| (self.run)(self.n)).collect();
-        runs.sort_by(f64::total_cmp);
-        #[allow(clippy::cast_precision_loss, reason = "it is far below 2^53")]
-        let n = self.n as f64;
-        runs[RUNS / 2] / n
+        median(&mut self.run, self.n)
     }
+
+    /// As [`measure`](Self::measure), of what this is measured beside, if that is not the C original.
+    pub(super) fn measure_bare(&mut self) -> Option<f64> {
+        self.bare.as_mut().map(|bare| median(bare, self.n))
+    }
+}
+
+fn median(run: &mut Run<'_>, n: u64) -> f64 {
+    // One does not count: the original begins a turn by finding out how often it does something.
+    run(n);
+    let mut runs: Vec<_> = (0..RUNS).map(|_| run(n)).collect();
+    runs.sort_by(f64::total_cmp);
+    #[allow(clippy::cast_precision_loss, reason = "it is far below 2^53")]
+    let n = n as f64;
+    runs[RUNS / 2] / n
 }

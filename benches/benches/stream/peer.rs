@@ -8,7 +8,11 @@ use anyhow::{Context, Result, ensure};
 /// Nanoseconds for each operation of the case `name`, as the original needs them.
 pub(super) fn measure(program: &Path, name: &str) -> Result<f64> {
     let output = Command::new(program)
-        .args(["--cpu", "--runs", "3", "--ms", "20", "--filter", name])
+        .args([
+            "--cpu", "--pin", "--runs", "3", "--ms", "20", "--filter", name,
+        ])
+        // What our allocator is told (see `./x peer`) is none of the original's.
+        .env_remove("GLIBC_TUNABLES")
         .output()
         .with_context(|| format!("cannot run {}", program.display()))?;
     ensure!(output.status.success(), "the peer failed at {name}");

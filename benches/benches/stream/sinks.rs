@@ -7,22 +7,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use vmferry::channel::{Duplex, Segment, Socket, SocketWriter, WriteChannel};
 
-use super::data::PAGE;
+use super::case::pin;
 
 const RING: usize = 1 << 20;
+
+const HUGE_PAGE: usize = 2 << 20;
 
 /// Copies everything into a ring of 1 MiB.
 pub(super) struct Ring {
     bytes: Vec<u8>,
-    /// The ring begins on a page, as the original's does: where it begins decides how fast `memcpy` is.
+    /// The ring begins on a huge page, as the original's does, where the allocator was told to ask for such (see
+    /// `./x peer`): what it lies on decides how fast `memcpy` is.
     begin: usize,
     at: usize,
 }
 
 impl Ring {
     pub(super) fn new() -> Self {
-        let bytes = vec![1; RING + PAGE];
-        let begin = bytes.as_ptr().align_offset(PAGE);
+        let bytes = vec![1; 2 * HUGE_PAGE];
+        let begin = bytes.as_ptr().align_offset(HUGE_PAGE);
         Self {
             bytes,
             begin,
@@ -57,6 +60,7 @@ impl Drained {
         let drained = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&drained);
         std::thread::spawn(move || {
+            pin(1);
             let mut buffer = vec![0; 256 << 10];
             while let Ok(n @ 1..) = theirs.read(&mut buffer) {
                 counted.fetch_add(n as u64, Ordering::Release);

@@ -6,6 +6,8 @@ use std::thread::JoinHandle;
 
 use vmferry::channel::{Duplex, ReadChannel, SegmentMut, Socket, SocketReader};
 
+use super::case::pin;
+
 /// Bytes in memory, from their start again behind their end.
 pub(super) struct Cycle<'d> {
     bytes: &'d [u8],
@@ -44,6 +46,7 @@ impl Fed {
         let (ours, mut theirs) = UnixStream::pair()?;
         let bytes = bytes.to_vec();
         let feeder = std::thread::spawn(move || {
+            pin(1);
             'all: loop {
                 for part in bytes.chunks(256 << 10) {
                     if theirs.write_all(part).is_err() {

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use vmferry::channel::{Null, RamSlice, WriteChannel};
+use vmferry::channel::{Null, RamSlice, Segment, SocketWriter, WriteChannel};
 use vmferry::stream::{
     Compressor, DiscardPrivate, RateLimiter, Release, Releaser, Staging, Writer, WriterConfig,
 };
@@ -191,7 +191,70 @@ pub(super) fn cases(data: &Data) -> Vec<Case<'_>> {
             took
         }));
     }
+    cases.push(beside_writev(data));
     cases
+}
+
+/// The records of `rec64_page` through a stream, and beside it by `writev` alone.
+fn beside_writev(data: &Data) -> Case<'_> {
+    let (mut ours, mut bare) = (None, None);
+    let through = move |n| {
+        let Some((drained, channel)) = ours.take().or_else(|| Drained::new().ok()) else {
+            return f64::NAN;
+        };
+        let mut writer = Writer::new(channel);
+        let took = timed(Clock::Wall, &mut writer, |writer| {
+            all::rec64_page(writer, data, n);
+        });
+        drained.settle(writer.flushed_position());
+        ours = Some((drained, writer.into_channel()));
+        took
+    };
+    let without = move |n| {
+        let Some((drained, mut channel)) = bare.take().or_else(|| Drained::new().ok()) else {
+            return f64::NAN;
+        };
+        let took = Clock::Wall.time(|| write_bare(&mut channel, data, n));
+        drained.settle(n * (8 + PAGE as u64));
+        bare = Some((drained, channel));
+        took
+    };
+    Case::new("sock/rec64_page_beside_writev".into(), through).beside(without)
+}
+
+/// As many records in one call as the original's array has room for.
+const RECORDS: u64 = 31;
+
+fn write_bare(channel: &mut SocketWriter, data: &Data, n: u64) {
+    let mut first = 0;
+    while first < n {
+        let records = first..n.min(first + RECORDS);
+        let words: Vec<_> = records
+            .clone()
+            .map(|i| ((i << 12) | 0x28).to_be_bytes())
+            .collect();
+        let pairs = words.iter().zip(records.clone());
+        let mut segments: Vec<_> = pairs
+            .flat_map(|(word, i)| [Segment::new(word), Segment::ram(data.page(i))])
+            .collect();
+        let mut waits = &mut segments[..];
+        while !waits.is_empty() {
+            let Ok(mut sent) = channel.write_segments(waits) else {
+                return;
+            };
+            let whole = waits.iter().take_while(|segment| {
+                let taken = sent >= segment.len();
+                sent -= if taken { segment.len() } else { 0 };
+                taken
+            });
+            let whole = whole.count();
+            waits = &mut waits[whole..];
+            if let Some(first) = waits.first_mut() {
+                *first = first.skip(sent);
+            }
+        }
+        first = records.end;
+    }
 }
 
 fn case<'d>(name: String, run: impl FnMut(u64) -> f64 + 'd) -> Case<'d> {

@@ -2,9 +2,15 @@
 
 pub mod args;
 pub mod command;
+pub mod export;
 pub mod guardian;
 pub mod machine;
+pub mod map;
 pub mod migration;
+pub mod output;
 pub mod qmp;
+mod report;
+pub mod saved;
 pub mod settings;
 pub mod ui;
+pub mod view;

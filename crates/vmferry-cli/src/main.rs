@@ -38,7 +38,15 @@ fn run(mut cli: Cli) -> Result<ExitCode> {
         Command::Serve(serve) => command::serve::run(global, &serve),
         Command::List(list) => command::list::run(global, &list),
         Command::Inspect(inspect) => command::inspect::run(global, &inspect),
+        Command::Map(map) => command::map::run(global, &map),
+        Command::Report(report) => command::report::run(global, &report),
+        Command::Diff(diff) => command::diff::run(global, &diff),
+        Command::Verify(verify) => command::verify::run(global, &verify),
+        Command::Export(export) => command::export::run(global, &export),
+        Command::Convert(convert) => command::convert::run(global, &convert),
         Command::Delete(delete) => command::delete::run(global, &delete),
+        Command::Completions(completions) => command::help::completions(&completions),
+        Command::Man(man) => command::help::man(&man),
         Command::Guardian => Ok(guardian::run_as_guardian().map(|()| ExitCode::SUCCESS)?),
     }
 }

@@ -107,7 +107,7 @@ fn save(file: &Path, store: &Store, kib: u32) -> Outcome<Manifest> {
     for _ in 0..length / MIB as u64 {
         input.read_exact(&mut buffer)?;
         for bytes in buffer.chunks_exact(PAGE) {
-            writer.page(BlockIndex(0), PageIndex(page), Page::Data(bytes))?;
+            writer.put(BlockIndex(0), PageIndex(page), Page::Data(bytes))?;
             page += 1;
         }
     }
@@ -277,7 +277,7 @@ fn open(directory: &Path) -> Outcome {
             } else {
                 Page::Zero
             };
-            writer.page(BlockIndex(0), PageIndex(page), content)?;
+            writer.put(BlockIndex(0), PageIndex(page), content)?;
         }
         let name = writer.publish(Details::default())?.name();
         let (mut opened, mut first) = (Vec::new(), Vec::new());

@@ -59,7 +59,7 @@ fn save(store: &Store, machine: u64) -> Result<Manifest, StoreError> {
     writer.ram_blocks(&[block].into_iter().collect(), PageSize::MIN)?;
     for number in 0..PAGES {
         let bytes = page(machine, number);
-        writer.page(BlockIndex(0), PageIndex(number), Page::Data(&bytes))?;
+        writer.put(BlockIndex(0), PageIndex(number), Page::Data(&bytes))?;
     }
     writer.device(&DeviceSection {
         section_id: 1,

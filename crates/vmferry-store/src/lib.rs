@@ -22,7 +22,7 @@
 //!     host_page_size: None,
 //! };
 //! writer.ram_blocks(&[ram].into_iter().collect(), PageSize::X86)?;
-//! writer.page(BlockIndex(0), PageIndex(1), Page::Data(&[7; 4096]))?;
+//! writer.put(BlockIndex(0), PageIndex(1), Page::Data(&[7; 4096]))?;
 //! let manifest = writer.publish(Details::default())?;
 //!
 //! let name = store.resolve(&"web-1@latest".parse()?)?;
@@ -65,7 +65,7 @@ pub use error::{Damage, StoreError};
 pub use features::FORMAT_VERSION;
 pub use manifest::Manifest;
 pub use name::{CheckpointId, CheckpointName, CheckpointRef, NameError, VmName, Which};
-pub use reader::{Checkpoint, ReadOptions, VerifyReport};
+pub use reader::{Checkpoint, PageIdentity, ReadOptions, VerifyReport};
 pub use state::DeviceState;
 pub use store::{Deleted, Listed, Store, Swept};
 pub use writer::{Details, Progress, ProgressCounters, SaveOptions, Writer};

@@ -38,7 +38,7 @@ fn a_save_that_is_to_be_killed() {
     for page in 0..PAGES {
         let bytes = noise(page, 4096);
         writer
-            .page(BlockIndex(0), PageIndex(page), Page::Data(&bytes))
+            .put(BlockIndex(0), PageIndex(page), Page::Data(&bytes))
             .unwrap();
         say(&format!("AT {page}"));
     }

@@ -206,7 +206,7 @@ fn a_block_list_that_comes_again_changes_lengths_and_keeps_pages() {
     writer.ram_blocks(&machine.blocks, size).unwrap();
     let late = (BlockIndex(3), PageIndex(0), Content::Text(5));
     let bytes = late.2.bytes(size);
-    writer.page(late.0, late.1, Page::Data(&bytes)).unwrap();
+    writer.put(late.0, late.1, Page::Data(&bytes)).unwrap();
     machine.sent.push(late);
     let manifest = writer.publish(Details::default()).unwrap();
     machine
@@ -227,14 +227,14 @@ fn what_makes_no_sense_is_refused_and_ends_the_save() {
     };
     let mut writer = begin();
     let beyond = writer
-        .page(BlockIndex(1), PageIndex(3), Page::Zero)
+        .put(BlockIndex(1), PageIndex(3), Page::Zero)
         .unwrap_err();
     assert_eq!(
         beyond.to_string(),
         "page 3 came for RAM block 1, which has none such"
     );
     assert!(matches!(
-        writer.page(BlockIndex(0), PageIndex(0), Page::Zero),
+        writer.put(BlockIndex(0), PageIndex(0), Page::Zero),
         Err(StoreError::AlreadyFailed)
     ));
     assert!(matches!(
@@ -242,7 +242,7 @@ fn what_makes_no_sense_is_refused_and_ends_the_save() {
         Err(StoreError::AlreadyFailed)
     ));
 
-    let short = begin().page(BlockIndex(0), PageIndex(0), Page::Data(&[1; 1023]));
+    let short = begin().put(BlockIndex(0), PageIndex(0), Page::Data(&[1; 1023]));
     assert!(matches!(short, Err(StoreError::Misuse(_))));
     let odd = [vmferry::ram::RamBlock {
         idstr: "x".into(),

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
 use common::{Content, Machine, files, noise, open, tiny_store};
-use vmferry::ram::{BlockIndex, PageIndex};
+use vmferry::ram::{BlockIndex, PageIndex, PageKind, PageSource};
 use vmferry_store::{Defaults, Details, SaveOptions, Store, StoreError};
 
 fn machine(seed: u64) -> Machine {
@@ -46,6 +46,28 @@ fn saves_that_run_at_the_same_time_do_not_disturb_each_other() {
         machine(seed)
             .check(&open(&store, &manifest.name()).unwrap())
             .unwrap();
+    }
+}
+
+#[test]
+fn equal_pages_of_one_store_are_told_by_their_digests_and_those_of_another_store_are_not() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, elsewhere) = (tiny_store(here.path()), tiny_store(there.path()));
+    let saved = |store: &Store, seed| open(store, &machine(seed).save(store, "vm").unwrap().name());
+    let (one, other) = (saved(&store, 3).unwrap(), saved(&store, 5).unwrap());
+    let foreign = saved(&elsewhere, 3).unwrap();
+    assert!(one.has_digests_like(&other) && !one.has_digests_like(&foreign));
+    let (mut bytes, mut more) = ([0; 1024], [0; 1024]);
+    for (block, ram) in one.blocks().iter() {
+        for page in (0..ram.pages(one.page_size())).map(PageIndex) {
+            let kinds = (
+                one.page(block, page, &mut bytes).unwrap(),
+                other.page(block, page, &mut more).unwrap(),
+            );
+            let same = kinds.0 == kinds.1 && (kinds.0 != PageKind::Data || bytes == more);
+            let identities = [&one, &other].map(|c| c.identity(block, page).unwrap());
+            assert_eq!(identities[0] == identities[1], same, "{block:?} {page:?}");
+        }
     }
 }
 

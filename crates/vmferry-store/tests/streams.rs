@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use vmferry::load::{Image, Options, VmDescRule, load};
+use vmferry::load::{Image, Options, OtherSections, VmDescRule, load};
 use vmferry::ram::{PageIndex, PageKind, PageSource};
 use vmferry::wire::SliceSource;
 use vmferry_store::{Details, ReadOptions, SaveOptions, Store};
@@ -18,9 +18,18 @@ fn a_real_stream_is_read_from_the_store_as_it_came() {
     let mut count = 0;
     for entry in fs::read_dir(streams).unwrap() {
         let path = entry.unwrap().path();
+        let name = path.display().to_string();
+        // Other files are channels, or have places for pages. The rest is not read yet, or comes as differences,
+        // which somebody else puts together, or without the memory of a block, of which a store keeps no address.
+        let not_for_a_store = ["pc-2.2", "dirty-bitmap", "xbzrle", "ignore-shared"];
+        if !name.ends_with(".stream.zst") || not_for_a_store.iter().any(|word| name.contains(word))
+        {
+            continue;
+        }
         let stream = zstd::decode_all(fs::File::open(&path).unwrap()).unwrap();
         let options = Options {
             vmdesc: VmDescRule::Optional,
+            other_sections: OtherSections::PassOver,
             ..Options::default()
         };
         let mut image = Image::default();

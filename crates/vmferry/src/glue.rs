@@ -24,6 +24,11 @@ impl<C: ReadChannel> Source for Reader<C> {
         Ok(&there[..there.len().min(limits::TAKE)])
     }
 
+    fn skip(&mut self, n: u64, what: &'static str) -> Result<(), Error> {
+        let at = self.position();
+        self.skip(n).map_err(|error| short(error, at, what))
+    }
+
     #[inline]
     fn position(&self) -> u64 {
         self.position()

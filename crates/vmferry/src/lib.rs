@@ -13,7 +13,9 @@
 //! above both.
 
 pub mod channel;
+pub mod container;
 pub mod error;
+pub mod index;
 pub mod load;
 pub mod postcopy;
 pub mod ram;

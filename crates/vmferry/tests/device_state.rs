@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::Path;
 
-use vmferry::load::{Configuration, DeviceSection, Options, Visitor, load};
+use vmferry::load::{Configuration, DeviceSection, Options, Origin, OtherSections, Visitor, load};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
-use vmferry::wire::SliceSource;
 use vmferry::wire::vmdesc::VmDesc;
 use vmferry::wire::vmstate::{self, Key, State, Value};
+use vmferry::wire::{SliceSource, virtio};
 
 #[derive(Default)]
 struct Devices {
@@ -29,11 +29,23 @@ impl Visitor for Devices {
         Ok(())
     }
 
-    fn page(&mut self, _: BlockIndex, _: PageIndex, _: Page<'_>) -> Result<(), Infallible> {
+    fn page(
+        &mut self,
+        _: BlockIndex,
+        _: PageIndex,
+        _: Page<'_>,
+        _: Origin,
+    ) -> Result<(), Infallible> {
         Ok(())
     }
 
-    fn differences(&mut self, _: BlockIndex, _: PageIndex, _: &[u8]) -> Result<(), Infallible> {
+    fn differences(
+        &mut self,
+        _: BlockIndex,
+        _: PageIndex,
+        _: &[u8],
+        _: Origin,
+    ) -> Result<(), Infallible> {
         Ok(())
     }
 
@@ -50,25 +62,35 @@ impl Visitor for Devices {
     }
 }
 
-/// The devices of each golden stream that has a description, by the stream's name.
+/// The devices of each golden stream that one pass reads and that has a description, by the stream's name.
 fn streams() -> Vec<(String, Devices)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/streams");
     let mut streams = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        // No description follows the devices of a guest that moved before its pages, and others have none, either.
+        let without_description = ["pc-2.2", "suppress-vmdesc", "postcopy."];
+        if !name.ends_with(".stream.zst")
+            || without_description.iter().any(|words| name.contains(words))
+        {
+            continue;
+        }
         let bytes = zstd::decode_all(&*std::fs::read(&path).unwrap()).unwrap();
         let mut devices = Devices::default();
         load(
             &mut SliceSource::new(&bytes),
             &mut devices,
-            &Options::default(),
+            &Options {
+                other_sections: OtherSections::PassOver,
+                ..Options::default()
+            },
         )
-        .unwrap();
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(!devices.vmdesc.is_empty(), "{name} has no description");
         streams.push((name, devices));
     }
-    assert!(streams.len() >= 9, "{}", streams.len());
+    assert!(streams.len() >= 20, "{}", streams.len());
     streams
 }
 
@@ -164,7 +186,10 @@ fn what_is_known_of_a_machine_stands_where_its_name_says() {
         };
         // A machine that waits to begin is halted nowhere, and its processor begins at the reset vector.
         let cpu = of("cpu");
-        if !name.contains("snapshot") {
+        if ["small.", "vmem", "ignore-shared"]
+            .iter()
+            .any(|words| name.contains(words))
+        {
             assert_eq!(
                 find(&of("cpu_common"), &["halted"]),
                 &Value::Unsigned(0),
@@ -189,6 +214,53 @@ fn what_is_known_of_a_machine_stands_where_its_name_says() {
 }
 
 #[test]
+fn virtio_devices_are_taken_apart_to_their_last_byte() {
+    let mut seen = 0;
+    for (name, devices) in streams() {
+        let vmdesc = VmDesc::parse(&devices.vmdesc, 0).unwrap();
+        for (device, (idstr, offset, payload)) in vmdesc.devices.iter().zip(&devices.sections) {
+            let state = vmstate::decode(device, payload, *offset).unwrap();
+            for field in state
+                .fields
+                .iter()
+                .filter(|field| field.kind == virtio::KIND)
+            {
+                let inner = virtio::decode(field.bytes, field.at)
+                    .unwrap_or_else(|error| panic!("{name}: {idstr}: {error}"));
+                assert_eq!(covered(&inner), field.bytes.len(), "{name}: {idstr}");
+                let pci = find(&inner, &["pci", "version_id"]);
+                assert_eq!(pci, &Value::Unsigned(2));
+                if !name.contains("vmem") {
+                    continue;
+                }
+                // Its firmware has not run: no driver knows it yet.
+                assert_eq!(find(&inner, &["status"]), &Value::Unsigned(0));
+                let size = if idstr.ends_with("blk") { 256 } else { 128 };
+                assert_eq!(
+                    find(&inner, &["queue", "num"]),
+                    &Value::Unsigned(size),
+                    "{idstr}"
+                );
+                let subsections = inner.subsections.iter().map(|inner| inner.name);
+                let expected = [
+                    "virtio/64bit_features",
+                    "virtio/virtqueues",
+                    "virtio/extra_state",
+                    "virtio_pci/modern_state",
+                ];
+                assert_eq!(subsections.collect::<Vec<_>>(), expected, "{name}: {idstr}");
+                let own = inner.fields.last().unwrap();
+                for end in 0..own.at - field.at {
+                    assert!(virtio::decode(&field.bytes[..end], 0).is_err(), "{end}");
+                }
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 4, "{seen}");
+}
+
+#[test]
 fn kinds_of_fields_that_are_not_known_are_few() {
     let mut unknown = BTreeSet::new();
     for (_, devices) in streams() {
@@ -204,10 +276,13 @@ fn kinds_of_fields_that_are_not_known_are_few() {
         [
             "bitmap",
             "buffer",
+            "msix state",
             "pci config",
             "pci irq state",
+            "scsi-requests",
             "unused_buffer",
-            "virtio"
+            "virtio",
+            "virtio-gpu"
         ]
     );
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use vmferry::error::{Error, FormatErrorKind};
 use vmferry::load::{
-    Configuration, DeviceSection, LoadError, Options, Phase, Split, Summary, Visitor, load,
+    Configuration, DeviceSection, LoadError, Options, Origin, Phase, Split, Summary, Visitor, load,
 };
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::wire::{SliceSource, globalstate};
@@ -59,6 +59,7 @@ impl Visitor for Transcript {
         block: BlockIndex,
         page: PageIndex,
         content: Page<'_>,
+        _: Origin,
     ) -> Result<(), Self::Error> {
         let content = match content {
             Page::Zero => 0,
@@ -73,6 +74,7 @@ impl Visitor for Transcript {
         block: BlockIndex,
         page: PageIndex,
         differences: &[u8],
+        _: Origin,
     ) -> Result<(), Self::Error> {
         let content = hash(("differences", differences));
         self.events.push(Event::Page(block.0, page.0, content));

@@ -1,7 +1,7 @@
 //! Fetches and builds everything that the tests need: `./x lab`.
 
 use anyhow::Result;
-use vmferry_tests::{Qemu, Release, linux, pattern};
+use vmferry_tests::{Qemu, Release, Volatility, linux, pattern};
 
 fn main() -> Result<()> {
     for release in Release::ALL {
@@ -13,5 +13,7 @@ fn main() -> Result<()> {
     let files = linux::files()?;
     println!("the Linux guest: {}", files.kernel.display());
     println!("its file system: {}", files.initramfs.display());
+    Volatility::get()?;
+    println!("Volatility is there, too");
     Ok(())
 }

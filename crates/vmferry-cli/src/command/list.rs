@@ -131,7 +131,7 @@ fn columns(manifest: &Manifest) -> [String; 8] {
 }
 
 /// The mode in the words of the command line.
-pub(super) fn mode_name(mode: &SaveMode) -> String {
+pub(crate) fn mode_name(mode: &SaveMode) -> String {
     match mode {
         SaveMode::Stop => "stop".into(),
         SaveMode::Snapshot => "snapshot".into(),

@@ -1,11 +1,18 @@
 //! The commands, one module each.
 
+pub mod convert;
 pub mod delete;
+pub mod diff;
+pub mod export;
+pub mod help;
 pub mod inspect;
 pub mod list;
+pub mod map;
+pub mod report;
 pub mod restore;
 pub mod save;
 pub mod serve;
+pub mod verify;
 
 use std::path::PathBuf;
 
@@ -42,7 +49,7 @@ pub fn store_path(global: &Global) -> Result<PathBuf> {
 }
 
 /// Opens the store, which must be there.
-fn open_store(global: &Global) -> Result<Store> {
+pub(crate) fn open_store(global: &Global) -> Result<Store> {
     let path = store_path(global)?;
     if !path.exists() {
         bail!(
@@ -54,7 +61,7 @@ fn open_store(global: &Global) -> Result<Store> {
 }
 
 /// Opens a checkpoint that a person named.
-fn open_checkpoint(store: &Store, reference: &CheckpointRef) -> Result<Checkpoint> {
+pub(crate) fn open_checkpoint(store: &Store, reference: &CheckpointRef) -> Result<Checkpoint> {
     let name = store.resolve(reference)?;
     let opened = store.checkpoint(&name, ReadOptions::default());
     opened.with_context(|| format!("cannot open the checkpoint {name}"))

@@ -121,7 +121,7 @@ pub(super) fn stream_config() -> WriterConfig {
 }
 
 /// Standard output as a channel that really closes: descriptor 1 goes elsewhere.
-fn take_stdout() -> Result<Fd> {
+pub(super) fn take_stdout() -> Result<Fd> {
     let out = std::io::stdout().as_fd().try_clone_to_owned()?;
     let null = OpenOptions::new().write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&null)?;

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
 use serde::{Deserialize, Serialize};
 
 use super::human;
+use crate::args::Global;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -134,11 +135,12 @@ impl Progress {
 
     fn message(&self, status: &str, snapshot: &Snapshot) -> String {
         let ram = &snapshot.ram;
-        let mut text = format!(
-            "{} of {} {status}",
-            human::bytes(ram.transferred),
-            human::bytes(ram.total)
-        );
+        let mut text = human::bytes(ram.transferred);
+        // Nobody knows how much will come through a pipe.
+        if ram.total > 0 {
+            text.push_str(&format!(" of {}", human::bytes(ram.total)));
+        }
+        text.push_str(&format!(" {status}"));
         if snapshot.store.stored > 0 {
             text.push_str(&format!(", {} stored", human::bytes(snapshot.store.stored)));
         }
@@ -159,5 +161,36 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+/// Progress of one pass over something that is read from its beginning to its end.
+#[derive(Debug)]
+pub struct PassProgress {
+    progress: Progress,
+    total: u64,
+}
+
+impl PassProgress {
+    /// Progress of `what` over so many bytes, where that is known.
+    pub fn new(global: &Global, what: &'static str, total: Option<u64>) -> Self {
+        Self {
+            progress: Progress::new(global.progress.unwrap_or_default(), what),
+            total: total.unwrap_or(0),
+        }
+    }
+
+    /// So many bytes were read.
+    pub fn show(&mut self, read: u64) {
+        let ram = RamSnapshot {
+            total: self.total,
+            transferred: read,
+            duplicate: 0,
+        };
+        let snapshot = Snapshot {
+            ram,
+            store: StoreSnapshot::default(),
+        };
+        self.progress.show("read", &snapshot);
     }
 }

@@ -36,6 +36,11 @@ impl Table {
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.0.add_row(cells);
     }
+
+    /// Adds a row with as many cells as there are.
+    pub fn add(&mut self, cells: Vec<String>) {
+        self.0.add_row(cells);
+    }
 }
 
 impl std::fmt::Display for Table {
@@ -52,8 +57,18 @@ impl std::fmt::Display for Table {
 /// # Errors
 /// Standard output cannot be written.
 pub fn print_text(text: &str) -> Result<()> {
+    let text = super::harmless(text);
     let mut out = anstream::stdout().lock();
     quiet(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Prints a result that is bytes, as they are.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print_bytes(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    quiet(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
 /// Prints a result as JSON.

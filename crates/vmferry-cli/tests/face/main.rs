@@ -3,10 +3,16 @@
 //! Lines with `2>` went to standard error. After a change that is meant, run the test with
 //! `INSTA_UPDATE=always` and look at the difference.
 
+mod convert;
+mod export;
+mod looking;
+mod map;
 mod place;
+mod report;
 
 use std::process::{Command, Stdio};
 
+use clap::CommandFactory;
 use insta::assert_snapshot;
 use place::{Place, stream};
 
@@ -25,7 +31,12 @@ fn help_in_short_and_at_length() {
 
 #[test]
 fn help_of_every_command() {
-    for command in ["save", "restore", "serve", "list", "inspect", "delete"] {
+    let all = vmferry_cli::args::Cli::command();
+    for command in all
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+    {
+        let command = command.get_name();
         let mut place = Place::new();
         place.run(&format!("{command} --help"));
         assert_snapshot!(format!("help_of_{command}"), place.transcript());
@@ -62,6 +73,9 @@ fn arguments_that_mean_nothing() {
         "delete web@x",
         "inspect",
         "inspect a@b@c",
+        "export web",
+        "export web --format iso -o out",
+        "export web --format raw",
     ] {
         place.run(words);
     }

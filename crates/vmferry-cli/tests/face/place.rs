@@ -105,6 +105,19 @@ impl Place {
         self
     }
 
+    /// What `vmferry` writes to its standard output, which need not be text.
+    pub(crate) fn output(&self, words: &str) -> Vec<u8> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vmferry"));
+        command
+            .args(words.split_whitespace())
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("HOME", self.path("home"));
+        let output = command.output().expect("vmferry runs");
+        assert!(output.status.success(), "vmferry {words}: {output:?}");
+        output.stdout
+    }
+
     pub(crate) fn transcript(&self) -> &str {
         self.transcript.trim_end()
     }

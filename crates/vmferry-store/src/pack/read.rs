@@ -306,7 +306,8 @@ impl IndexChunk {
         (self.first_frame..).zip(&self.frames)
     }
 
-    fn digest(&self, frame: &Frame, slot: usize) -> Option<Digest> {
+    /// The digest of the page in `slot` of a frame, if the frame has such a slot.
+    pub(crate) fn digest(&self, frame: &Frame, slot: usize) -> Option<Digest> {
         if slot >= usize::from(frame.pages) {
             return None;
         }

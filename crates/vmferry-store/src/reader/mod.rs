@@ -5,17 +5,21 @@
 //! the table of its page map, and nothing that grows with what is stored; everything else is loaded
 //! when it is first asked for.
 
+mod identity;
 mod lru;
 mod scan;
 mod verify;
 
+pub use identity::PageIdentity;
 pub use verify::VerifyReport;
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
+use vmferry::index::SavedState;
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
+use vmferry::save::MachineState;
 
 use crate::backend::{Backend, Object, ObjectKind, ObjectName, read_all};
 use crate::codec::Decompressors;
@@ -224,6 +228,16 @@ impl Checkpoint {
             }))
         })?;
         Ok((pack, decoded))
+    }
+}
+
+impl SavedState for Checkpoint {
+    fn state(&self) -> Result<MachineState, StoreError> {
+        Ok(self.device_state()?.to_machine_state())
+    }
+
+    fn kept_in(&self) -> String {
+        format!("checkpoint {}", self.name)
     }
 }
 

@@ -3,7 +3,7 @@
 //! The invariant: what verifies can be restored. (A bit of a compressed frame that makes no difference
 //! to the pages that come out of it is not a damage.)
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -41,6 +41,12 @@ impl Checkpoint {
     /// Reads everything that the checkpoint is made of, compares all digests, and goes on after what
     /// is wrong, so that the report names all of it.
     pub fn verify(&self) -> VerifyReport {
+        self.verify_with(&|_| ())
+    }
+
+    /// The same, and tells `progress` now and then, from several threads, how many pages of how many
+    /// have been compared: those that [`Checkpoint::packed_pages`] counts.
+    pub fn verify_with(&self, progress: &(dyn Fn(u64) + Sync)) -> VerifyReport {
         let mut report = VerifyReport::default();
         for name in self.manifest.objects() {
             let object = open_object(&*self.backend, name, &self.name);
@@ -56,14 +62,18 @@ impl Checkpoint {
             }
         }
         let next = AtomicUsize::new(0);
+        let compared = AtomicU64::new(0);
         let shared = Mutex::new(report);
         thread::scope(|scope| {
             for _ in 0..self.workers {
                 scope.spawn(|| {
                     let mut ours = VerifyReport::default();
                     while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let before = ours.pages;
                         let result = self.verify_chunk(*job, &mut ours);
                         ours.note(result);
+                        let more = ours.pages - before;
+                        progress(compared.fetch_add(more, Ordering::Relaxed) + more);
                     }
                     let mut report = shared.lock().unwrap_or_else(PoisonError::into_inner);
                     report.pages += ours.pages;
@@ -152,6 +162,12 @@ impl Checkpoint {
             }
         }
         Ok(())
+    }
+
+    /// How many pages there are in all its packs, those of other checkpoints included.
+    pub fn packed_pages(&self) -> u64 {
+        let packs = self.manifest.packs.iter().map(|pack| pack.pages);
+        packs.fold(0, u64::saturating_add)
     }
 
     /// The names of the packs, for reports.

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use vmferry::load::{Configuration, DeviceSection, Visitor};
+use vmferry::load::{Configuration, DeviceSection, Origin, Visitor};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlock, RamBlocks, is_zero};
 
 use crate::backend::{ObjectKind, ObjectName, Session};
@@ -146,6 +146,47 @@ impl Writer {
     /// The save's counters, to be looked at from other threads.
     pub fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)
+    }
+
+    /// Takes one page; the last content that comes for it counts.
+    ///
+    /// # Errors
+    /// The page is in no block, or has another size; or what was written before could not be.
+    pub fn put(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        content: Page<'_>,
+    ) -> Result<(), StoreError> {
+        self.step(|writer| {
+            // Zero pages are told apart here and not by the workers: the first word decides for nearly
+            // every page, the page is in this core's cache anyway, and so a zero page never takes a slot.
+            let recorded = match content {
+                Page::Data(bytes) if Some(bytes.len()) != writer.page_size.map(PageSize::bytes) => {
+                    let text = format!("a page of {} bytes came", bytes.len());
+                    return Err(StoreError::Misuse(text));
+                }
+                Page::Data(bytes) if !is_zero(bytes) => writer.store(bytes)?,
+                Page::Data(_) | Page::Zero => Recorded::Zero,
+            };
+            let Some(before) = writer.map.record(block, page, recorded) else {
+                let text = format!(
+                    "page {} came for RAM block {}, which has none such",
+                    page.0, block.0
+                );
+                return Err(StoreError::Misuse(text));
+            };
+            let zero = match recorded {
+                Recorded::Zero => Zero::Yes,
+                _ => Zero::No,
+            };
+            let repeated = match before {
+                Recorded::Absent => Repeated::No,
+                _ => Repeated::Yes,
+            };
+            writer.progress.page(zero, repeated);
+            Ok(())
+        })
     }
 
     /// Makes a checkpoint of all that came, durably, and returns its manifest.
@@ -327,44 +368,24 @@ impl Visitor for Writer {
         })
     }
 
+    #[inline]
     fn page(
         &mut self,
         block: BlockIndex,
         page: PageIndex,
         content: Page<'_>,
+        _: Origin,
     ) -> Result<(), StoreError> {
-        self.step(|writer| {
-            // Zero pages are told apart here and not by the workers: the first word decides for nearly
-            // every page, the page is in this core's cache anyway, and so a zero page never takes a slot.
-            let recorded = match content {
-                Page::Data(bytes) if Some(bytes.len()) != writer.page_size.map(PageSize::bytes) => {
-                    let text = format!("a page of {} bytes came", bytes.len());
-                    return Err(StoreError::Misuse(text));
-                }
-                Page::Data(bytes) if !is_zero(bytes) => writer.store(bytes)?,
-                Page::Data(_) | Page::Zero => Recorded::Zero,
-            };
-            let Some(before) = writer.map.record(block, page, recorded) else {
-                let text = format!(
-                    "page {} came for RAM block {}, which has none such",
-                    page.0, block.0
-                );
-                return Err(StoreError::Misuse(text));
-            };
-            let zero = match recorded {
-                Recorded::Zero => Zero::Yes,
-                _ => Zero::No,
-            };
-            let repeated = match before {
-                Recorded::Absent => Repeated::No,
-                _ => Repeated::Yes,
-            };
-            writer.progress.page(zero, repeated);
-            Ok(())
-        })
+        self.put(block, page, content)
     }
 
-    fn differences(&mut self, _: BlockIndex, _: PageIndex, _: &[u8]) -> Result<(), StoreError> {
+    fn differences(
+        &mut self,
+        _: BlockIndex,
+        _: PageIndex,
+        _: &[u8],
+        _: Origin,
+    ) -> Result<(), StoreError> {
         self.step(|_| {
             let text =
                 "a page came as its differences (XBZRLE), which a store does not put together";

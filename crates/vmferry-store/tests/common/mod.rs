@@ -176,7 +176,7 @@ impl Machine {
                 Content::Zero => Page::Zero,
                 _ => Page::Data(&bytes),
             };
-            writer.page(*block, *page, content)?;
+            writer.put(*block, *page, content)?;
         }
         for device in &self.devices {
             writer.device(&device.section())?;

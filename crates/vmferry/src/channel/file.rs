@@ -103,6 +103,18 @@ impl ReadChannel for File {
         sys::preadv(self.file.as_fd(), segments, self.place(offset)?)
     }
 
+    fn skip(&mut self, n: u64) -> io::Result<bool> {
+        if !self.has_places {
+            return Ok(false);
+        }
+        let target = self.file.stream_position()?.checked_add(n);
+        let len = self.file.metadata()?.len();
+        match target.filter(|target| *target <= len) {
+            Some(target) => self.file.seek(SeekFrom::Start(target)).map(|_| true),
+            None => Ok(false),
+        }
+    }
+
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         poll::wait(self.file.as_fd(), PollFlags::IN, timeout)
     }

@@ -144,6 +144,16 @@ pub trait ReadChannel {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Goes over the next `n` bytes without reading them, and tells whether it has: if it cannot, or
+    /// does not know that so many are there, it stays where it is.
+    ///
+    /// # Errors
+    /// What the transport says.
+    fn skip(&mut self, n: u64) -> io::Result<bool> {
+        let _ = n;
+        Ok(false)
+    }
+
     /// How many bytes it is worth to ask for at once, when they are read ahead.
     fn read_ahead(&self) -> usize {
         256 << 10

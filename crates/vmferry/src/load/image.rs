@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 
-use super::{Configuration, DeviceSection, Visitor};
+use super::{Configuration, DeviceSection, Origin, Visitor};
 use crate::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks, is_zero};
 use crate::save::MachineState;
 use crate::wire::xbzrle;
@@ -61,6 +61,7 @@ impl Visitor for Image {
         block: BlockIndex,
         page: PageIndex,
         content: Page<'_>,
+        _: Origin,
     ) -> Result<(), Infallible> {
         self.put(block, page, content);
         Ok(())
@@ -71,6 +72,7 @@ impl Visitor for Image {
         block: BlockIndex,
         page: PageIndex,
         differences: &[u8],
+        _: Origin,
     ) -> Result<(), Infallible> {
         let before = self.pages.remove(&(block, page)).flatten();
         let mut data = before.unwrap_or_else(|| vec![0; self.page_size.bytes()].into());

@@ -19,118 +19,37 @@
 //! neither is asked for. What is asked for is the end that QEMU writes, so that a stream that was
 //! cut off is an error wherever it was cut.
 
+mod assumption;
+mod channels;
+mod connections;
 mod devices;
+mod element;
+mod full;
 mod image;
 mod inflate;
 mod mapped_ram;
+mod multifd;
+mod others;
 mod pass;
+mod postcopy;
 mod ram;
+mod resync;
+mod tail;
+mod visitor;
 
 pub use crate::wire::configuration::Configuration;
+pub use crate::wire::mapped_ram::{Bitmap, BitmapWords};
+pub use assumption::{Assumption, AssumptionKind};
+pub use channels::{Channels, load_channels};
+pub use element::{Element, ElementKind, Nesting, PageCounts};
 pub use image::Image;
+pub use multifd::load_live;
+pub use visitor::{
+    ChannelName, DeviceSection, Encoding, MappedPages, Origin, Phase, Split, Visitor,
+};
 
 use crate::error::Error;
-use crate::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
-use crate::wire::Source;
-
-/// Where in the stream a device section stands, which decides where it must stand when it is sent
-/// again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Phase {
-    /// Before any RAM page (`…/virtio-mem-device-early`): the destination needs it to place them.
-    Early,
-    /// After RAM: every other device.
-    Device,
-}
-
-/// How the end of a device section was found; the stream itself does not tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Split {
-    /// From the sizes in the trailing description (vmdesc): certain.
-    Vmdesc,
-    /// By looking for the section's footer before something that can start an element: a guess.
-    Footer,
-}
-
-/// One device's state: a FULL section.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeviceSection<'a> {
-    /// The section's number within this stream.
-    pub section_id: u32,
-    /// Whose state it is: `timer`, `cpu`, `0000:00:1f.2/ich9_ahci`, …
-    pub idstr: &'a str,
-    /// Which of several owners of the same name.
-    pub instance_id: u32,
-    /// The version of the state's layout.
-    pub version_id: u32,
-    /// Early or ordinary.
-    pub phase: Phase,
-    /// How its end was found. An early section is shown before its description has come and says
-    /// [`Split::Footer`]; the pass fails later if the description disagrees.
-    pub split: Split,
-    /// The payload alone.
-    pub payload: &'a [u8],
-    /// The whole element, from its type byte to the end of its footer (where the stream has
-    /// footers): what a replay sends.
-    pub element: &'a [u8],
-    /// Offset in the stream, in bytes, of the element's first byte.
-    pub offset: u64,
-}
-
-/// Receives what is in a stream, in stream order. Nothing is shown twice, except that a page may
-/// come any number of times: the last one counts.
-pub trait Visitor {
-    /// Why the visitor wants no more.
-    type Error;
-
-    /// The configuration element; not called for streams of machine types before 2.4.
-    ///
-    /// # Errors
-    /// Whatever the visitor likes; it ends the pass.
-    fn configuration(&mut self, configuration: &Configuration) -> Result<(), Self::Error>;
-
-    /// The RAM block list; again if a stream lists blocks again. Indices stay valid.
-    ///
-    /// # Errors
-    /// Whatever the visitor likes; it ends the pass.
-    fn ram_blocks(&mut self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), Self::Error>;
-
-    /// One page. Block and page are within the table.
-    ///
-    /// # Errors
-    /// Whatever the visitor likes; it ends the pass.
-    fn page(
-        &mut self,
-        block: BlockIndex,
-        page: PageIndex,
-        content: Page<'_>,
-    ) -> Result<(), Self::Error>;
-
-    /// The differences of one page from the page as it is at this point of the stream: all zeros, if
-    /// it has not come yet. [`xbzrle::decode`](crate::wire::xbzrle::decode) applies them, and takes them:
-    /// they were checked. Block and page are within the table.
-    ///
-    /// # Errors
-    /// Whatever the visitor likes; it ends the pass.
-    fn differences(
-        &mut self,
-        block: BlockIndex,
-        page: PageIndex,
-        differences: &[u8],
-    ) -> Result<(), Self::Error>;
-
-    /// One device's state.
-    ///
-    /// # Errors
-    /// Whatever the visitor likes; it ends the pass.
-    fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), Self::Error>;
-
-    /// The trailing JSON description of the device sections, as it came.
-    ///
-    /// # Errors
-    /// Whatever the visitor likes; it ends the pass.
-    fn vmdesc(&mut self, json: &[u8]) -> Result<(), Self::Error>;
-}
+use crate::wire::{Source, limits};
 
 /// Whether a stream must end with the description of its devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -142,14 +61,45 @@ pub enum VmDescRule {
     Optional,
 }
 
+/// What a pass does with something that is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// It ends with an error where QEMU 10.0 does. It also does where QEMU would go on, but with something
+    /// else than what was saved: where bytes are left over, where the description contradicts the
+    /// devices. It takes what only older QEMUs write: pages that are compressed one by one.
+    #[default]
+    Strict,
+    /// It takes all that can be taken, and [tells](Visitor::assumption) what it assumed. Only what was
+    /// found before the first block of RAM, a length above its limit, and COLO end it.
+    Rescue,
+}
+
+/// What a pass does with iterable sections other than `ram`: block devices' dirty bitmaps, devices that are
+/// passed through, … They are not kept with a machine, so who sends it again sends it without them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OtherSections {
+    /// It ends with an error that names the section.
+    #[default]
+    Refuse,
+    /// It passes over those that it knows, and shows [dirty bitmaps](Visitor::dirty_bitmap). In rescue mode,
+    /// it does so in any case, and also with those that it does not know.
+    PassOver,
+}
+
 /// What a pass insists on.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// What is done with something that is wrong.
+    pub mode: Mode,
+    /// What is done with iterable sections other than `ram`.
+    pub other_sections: OtherSections,
     /// Whether the description must be there.
     pub vmdesc: VmDescRule,
     /// Where the stream begins in its file, in bytes (`file:PATH,offset=N`): the offsets in a
     /// mapped-ram file are those of the file.
     pub file_offset: u64,
+    /// How the host that wrote a mapped-ram file lays out a bitmap.
+    pub bitmap_words: BitmapWords,
 }
 
 /// What a pass has seen.
@@ -165,12 +115,33 @@ pub struct Summary {
     pub xbzrle_pages: u64,
     /// Page records that were compressed, each page by itself.
     pub compressed_pages: u64,
+    /// Pages that came through multifd channels.
+    pub multifd_pages: u64,
     /// Device sections, early ones included.
     pub devices: u64,
     /// The number of the `ram` section, where there was one.
     pub ram_section_id: Option<u32>,
     /// Whether the `ram` section was ended. That of a background snapshot is not.
     pub ram_ended: bool,
+    /// Whether the guest moved before its pages: they come behind its devices, of which the ends are a
+    /// guess, because no description follows.
+    pub switched_to_postcopy: bool,
+    /// The names of the iterable sections other than `ram`.
+    pub other_sections: Vec<String>,
+    /// What was assumed or passed over: the first [`limits::ASSUMPTIONS`] of it.
+    pub assumptions: Vec<Assumption>,
+    /// How many more assumptions there were.
+    pub more_assumptions: u64,
+}
+
+impl Summary {
+    fn add_assumption(&mut self, assumption: Assumption) {
+        if self.assumptions.len() < limits::ASSUMPTIONS {
+            self.assumptions.push(assumption);
+        } else {
+            self.more_assumptions += 1;
+        }
+    }
 }
 
 /// Why a pass ended early.
@@ -196,7 +167,7 @@ pub fn load<S: Source, V: Visitor>(
     visitor: &mut V,
     options: &Options,
 ) -> Result<Summary, LoadError<V::Error>> {
-    pass::Pass::new(source, visitor).run(options)
+    pass::Pass::new(visitor, &mut multifd::NoneBeside, options).run(source, None)
 }
 
 #[cfg(test)]

@@ -1,43 +1,110 @@
 //! The walk from element to element.
 
-use super::devices::{self, Early, Footers};
+use std::collections::VecDeque;
+
+use super::full::{Footers, Guess};
 use super::inflate::Inflater;
-use super::{DeviceSection, LoadError, Options, Phase, Split, Summary, Visitor};
-use crate::error::{Error, FormatError};
+use super::mapped_ram::Unwritten;
+use super::multifd::{Beside, Known, Marks};
+use super::others::Names;
+use super::postcopy::Postcopy;
+use super::ram::Stage;
+use super::resync::Landmark;
+use super::{
+    Assumption, AssumptionKind, BitmapWords, ChannelName, Element, ElementKind, LoadError, Mode,
+    Nesting, Options, OtherSections, PageCounts, Summary, Visitor, VmDescRule,
+};
+use crate::error::{Error, FormatError, FormatErrorKind};
 use crate::ram::{BlockIndex, PageSize, RamBlocks};
-use crate::wire::command::{Command, PostcopyAdvise};
+use crate::stream::ErrorKind;
 use crate::wire::configuration::{self, Configuration};
 use crate::wire::ram::ListFields;
-use crate::wire::section::{self, ElementType, SectionHeader};
-use crate::wire::{Source, header, limits, ram, vmdesc};
+use crate::wire::section::{ElementType, SectionHeader};
+use crate::wire::{Source, header, limits, ram};
 
-/// The state of one pass.
-pub(super) struct Pass<'a, S, V> {
-    pub(super) source: &'a mut S,
+/// The state of one pass. What is read, it is told at each step: a channel, or what was read of one.
+pub(super) struct Pass<'a, V> {
     pub(super) visitor: &'a mut V,
+    /// The channels with pages in packets.
+    beside: &'a mut dyn Beside<V>,
+    /// What stands in the main channel where all of them meet.
+    pub(super) marks: Marks,
+    /// The channel that is being read.
+    pub(super) channel: ChannelName,
+    pub(super) mode: Mode,
+    pub(super) vmdesc: VmDescRule,
+    pub(super) other_sections: OtherSections,
     pub(super) page_size: PageSize,
     pub(super) list_fields: ListFields,
     pub(super) blocks: RamBlocks,
-    /// The block of the page record before: CONTINUE means it, also across sections.
+    /// The block of the page record before on this channel: CONTINUE means it, also across sections.
     pub(super) current: Option<BlockIndex>,
     pub(super) summary: Summary,
     pub(super) inflater: Inflater,
     /// Pages stand behind their blocks, and in no record.
     pub(super) mapped: bool,
+    /// Blocks of a mapped-ram file whose pages were shown although their bitmaps say that there are none.
+    pub(super) unwritten: Vec<Unwritten>,
     pub(super) file_offset: u64,
-    footers: Footers,
-    early: Vec<Early>,
-    /// Bytes of the payloads of all early sections.
-    early_len: usize,
+    pub(super) bitmap_words: BitmapWords,
+    pub(super) stage: Stage,
+    pub(super) postcopy: Postcopy,
+    pub(super) footers: Footers,
+    pub(super) bitmap_names: Names,
+    /// The iterable sections that were started.
+    pub(super) started: Vec<SectionHeader>,
+    /// The device sections whose ends were told from their footers.
+    pub(super) guesses: Vec<Guess>,
+    /// Bytes of the payloads of all of those.
+    pub(super) guessed_len: usize,
+    /// The lengths of the payloads of the device sections to come, where a description told them.
+    pub(super) lengths: VecDeque<usize>,
+    /// Nothing more can be read.
+    pub(super) cut: bool,
+    /// RAM went another way.
+    pub(super) hooked: bool,
     /// Whether a PART or END of the RAM has come.
     iterated: bool,
 }
 
-impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
-    pub(super) fn new(source: &'a mut S, visitor: &'a mut V) -> Self {
+/// What the elements that are read stand in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    /// The stream, as it comes.
+    Stream,
+    /// What is left of the stream behind its pages, all of it in memory.
+    Tail,
+    /// A package, all of it in memory.
+    Package,
+}
+
+/// Why no more elements are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The byte that ends them was passed; or, in the stream, comes next.
+    Eof,
+    /// A device section behind the pages comes next.
+    Devices,
+    /// The package is through.
+    Package,
+    /// Nothing more can be read.
+    Cut,
+}
+
+impl<'a, V: Visitor> Pass<'a, V> {
+    pub(super) fn new(
+        visitor: &'a mut V,
+        beside: &'a mut dyn Beside<V>,
+        options: &Options,
+    ) -> Self {
         Self {
-            source,
             visitor,
+            beside,
+            marks: Marks::Unknown,
+            channel: ChannelName::Main,
+            mode: options.mode,
+            vmdesc: options.vmdesc,
+            other_sections: options.other_sections,
             page_size: PageSize::X86,
             list_fields: ListFields::Plain,
             blocks: RamBlocks::default(),
@@ -45,40 +112,48 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
             summary: Summary::default(),
             inflater: Inflater::default(),
             mapped: false,
-            file_offset: 0,
+            unwritten: Vec::new(),
+            file_offset: options.file_offset,
+            bitmap_words: options.bitmap_words,
+            stage: Stage::Precopy,
+            postcopy: Postcopy::default(),
             footers: Footers::Unknown,
-            early: Vec::new(),
-            early_len: 0,
+            bitmap_names: Names::default(),
+            started: Vec::new(),
+            guesses: Vec::new(),
+            guessed_len: 0,
+            lengths: VecDeque::new(),
+            cut: false,
+            hooked: false,
             iterated: false,
         }
     }
 
-    pub(super) fn run(mut self, options: &Options) -> Result<Summary, LoadError<V::Error>> {
-        self.file_offset = options.file_offset;
-        header::decode(self.source)?;
-        if self.next_byte()? == Some(configuration::ELEMENT) {
-            let configuration = Configuration::decode(self.source)?;
-            self.configure(&configuration)?;
+    pub(super) fn run<S: Source>(
+        mut self,
+        main: &mut S,
+        preempt: Option<&mut S>,
+    ) -> Result<Summary, LoadError<V::Error>> {
+        header::decode(main)?;
+        if next_byte(main)? == Some(configuration::ELEMENT) {
+            self.configuration(main)?;
         }
-        loop {
-            // Device sections and the end are looked at together, once all of them are there.
-            match self.next_byte()?.and_then(ElementType::from_byte) {
-                Some(ElementType::Eof) => break,
-                Some(ElementType::Full) if !self.before_pages() => break,
-                _ => self.element()?,
-            }
+        let ended = self.elements(main, Level::Stream)?;
+        self.end_of_pages(main.position())?;
+        if ended != Ended::Cut {
+            self.tail(main)?;
         }
-        self.is_finished()?;
-        self.tail(options)?;
-        self.summary.bytes = self.source.position();
+        self.summary.bytes = main.position();
+        self.channels_end(main.position())?;
+        if let Some(preempt) = preempt {
+            self.preempt_channel(preempt)?;
+        }
         Ok(self.summary)
     }
 
-    fn next_byte(&mut self) -> Result<Option<u8>, Error> {
-        Ok(self.source.peek(1)?.first().copied())
-    }
-
-    fn configure(&mut self, configuration: &Configuration) -> Result<(), LoadError<V::Error>> {
+    fn configuration(&mut self, source: &mut impl Source) -> Result<(), LoadError<V::Error>> {
+        let at = source.position();
+        let configuration = Configuration::decode(source)?;
         self.mapped = configuration.has_capability(configuration::MAPPED_RAM);
         if configuration.has_capability(configuration::X_IGNORE_SHARED) {
             self.list_fields = ListFields::GuestAddress;
@@ -86,183 +161,283 @@ impl<'a, S: Source, V: Visitor> Pass<'a, S, V> {
         self.page_size = configuration.page_size();
         // Machine types from 2.4 on send a configuration, and footers.
         self.footers = Footers::Present;
+        self.beside.belongs_to(configuration.uuid)?;
         self.visitor
-            .configuration(configuration)
-            .map_err(LoadError::Visitor)
+            .configuration(&configuration)
+            .map_err(LoadError::Visitor)?;
+        let begin = self.begin(at, Level::Stream);
+        self.show(begin, source.position(), ElementKind::Configuration)
+    }
+
+    /// The main channel has come to where it meets the multifd channels, if there are any.
+    pub(super) fn meet(&mut self) -> Result<(), LoadError<V::Error>> {
+        self.beside.meet(Known {
+            visitor: self.visitor,
+            blocks: &self.blocks,
+            page_size: self.page_size,
+            summary: &mut self.summary,
+        })
+    }
+
+    /// The main channel is at its end, where all others must end.
+    fn channels_end(&mut self, at: u64) -> Result<(), LoadError<V::Error>> {
+        let contents = self.summary.pages - self.summary.zero_pages;
+        if !self.beside.any() && self.marks == Marks::Flush && contents == 0 {
+            // QEMU 8.1 is said to mark meeting points where there is nobody to meet: that alone is no sign.
+            let what = "the pages of the machine";
+            let expected = "its multifd channels beside this one";
+            self.accept(FormatError::unexpected(at, what, expected, "none"))?;
+        }
+        let end = self.beside.end(Known {
+            visitor: self.visitor,
+            blocks: &self.blocks,
+            page_size: self.page_size,
+            summary: &mut self.summary,
+        });
+        match end {
+            Err(LoadError::Read(error)) if self.rescues(&error) => {
+                let reason = error.to_string();
+                self.assume(at, None, AssumptionKind::Cut { reason })
+            }
+            end => end,
+        }
     }
 
     /// Whether no page can have come yet: device sections that stand here are early ones.
-    fn before_pages(&self) -> bool {
+    pub(super) fn before_pages(&self) -> bool {
         !self.iterated && (self.mapped || self.summary.pages == 0)
     }
 
-    fn element(&mut self) -> Result<(), LoadError<V::Error>> {
-        let at = self.source.position();
-        match ElementType::decode(self.source)? {
+    /// Reads elements until there are no more, or until something comes that is not read here.
+    pub(super) fn elements<T: Source>(
+        &mut self,
+        source: &mut T,
+        level: Level,
+    ) -> Result<Ended, LoadError<V::Error>> {
+        loop {
+            match self.step(source, level) {
+                Ok(None) => {}
+                Ok(Some(ended)) => return Ok(ended),
+                Err(LoadError::Read(error)) if self.rescues(&error) => {
+                    if self.resume(source, &error)? == Some(Landmark::Records) {
+                        let section_id = self.summary.ram_section_id.unwrap_or_default();
+                        self.ram_section(source, section_id)?;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            if self.cut {
+                return Ok(Ended::Cut);
+            }
+        }
+    }
+
+    /// Reads the next element, and tells whether it was the last one.
+    fn step<T: Source>(
+        &mut self,
+        source: &mut T,
+        level: Level,
+    ) -> Result<Option<Ended>, LoadError<V::Error>> {
+        let next = next_byte(source)?;
+        match (level, next.and_then(ElementType::from_byte)) {
+            // Device sections and the end are looked at together, once all of them are there.
+            (Level::Stream, Some(ElementType::Eof)) => return Ok(Some(Ended::Eof)),
+            (Level::Stream, Some(ElementType::Full)) if !self.before_pages() => {
+                return Ok(Some(Ended::Devices));
+            }
+            (Level::Package, None) if next.is_none() => return Ok(Some(Ended::Package)),
+            _ => {}
+        }
+        let begin = self.begin(source.position(), level);
+        match ElementType::decode(source)? {
+            ElementType::Eof => {
+                self.show(begin, source.position(), ElementKind::Eof)?;
+                return Ok(Some(Ended::Eof));
+            }
             ElementType::Start => {
-                let header = SectionHeader::decode(self.source)?;
-                self.start(at, &header)
+                let header = SectionHeader::decode(source)?;
+                self.start(source, begin.offset, &header)?;
+                self.show_section(begin, source.position(), ElementType::Start, &header)?;
             }
             element @ (ElementType::Part | ElementType::End) => {
-                self.iterated = true;
-                let section_id = self.source.be32("a section header")?;
-                if self.summary.ram_section_id != Some(section_id) {
-                    let what = "the continuation of a section";
-                    let expected = "the id of a section that was started";
-                    let found = format!("unknown savevm section {section_id}");
-                    let error = FormatError::unexpected(at, what, expected, found);
-                    return Err(Error::from(error).into());
+                let section_id = source.be32("a section header")?;
+                let header = self.section_of(section_id, begin.offset)?;
+                if header.idstr == ram::IDSTR {
+                    self.iterated = true;
+                    self.summary.ram_ended = element == ElementType::End;
                 }
-                self.summary.ram_ended = element == ElementType::End;
-                self.ram_section(section_id)
+                self.payload(source, &header)?;
+                self.show_section(begin, source.position(), element, &header)?;
             }
-            ElementType::Full => self.early_device(at),
-            ElementType::Command => self.command(at).map_err(LoadError::Read),
-            // The caller looked.
-            ElementType::Eof => Ok(()),
+            ElementType::Full => self.full(source, begin)?,
+            ElementType::Command => return self.command(source, begin),
         }
+        Ok(None)
     }
 
-    fn start(&mut self, at: u64, header: &SectionHeader) -> Result<(), LoadError<V::Error>> {
-        if header.idstr != ram::IDSTR {
-            let what = format!("the iterable section '{}'", header.idstr);
-            return Err(Error::from(FormatError::unsupported(at, what)).into());
-        }
-        if header.version_id != ram::VERSION {
-            let found = header.version_id;
-            let error = FormatError::unexpected(at, "the version of section 'ram'", "4", found);
+    fn start<T: Source>(
+        &mut self,
+        source: &mut T,
+        at: u64,
+        header: &SectionHeader,
+    ) -> Result<(), LoadError<V::Error>> {
+        if self.started.len() == limits::ITERABLES {
+            let limit = limits::ITERABLES as u64;
+            let error =
+                FormatError::too_long(at, "the list of iterable sections", limit + 1, limit);
             return Err(Error::from(error).into());
         }
-        self.summary.ram_section_id = Some(header.section_id);
-        self.ram_section(header.section_id)
-    }
-
-    fn ram_section(&mut self, section_id: u32) -> Result<(), LoadError<V::Error>> {
-        self.ram_records().map_err(|error| match error {
-            LoadError::Read(error) => LoadError::Read(error.in_section(ram::IDSTR)),
-            visitor @ LoadError::Visitor(_) => visitor,
-        })?;
-        self.footer(section_id)
-            .map_err(|error| error.in_section(ram::IDSTR).into())
-    }
-
-    fn footer(&mut self, section_id: u32) -> Result<(), Error> {
-        if self.footers == Footers::Unknown {
-            self.footers = match self.next_byte()? {
-                Some(section::FOOTER) => Footers::Present,
-                _ => Footers::Absent,
-            };
-        }
-        match self.footers {
-            Footers::Absent => Ok(()),
-            _ => section::decode_footer(self.source, section_id),
-        }
-    }
-
-    fn early_device(&mut self, at: u64) -> Result<(), LoadError<V::Error>> {
-        let header = SectionHeader::decode(self.source)?;
-        let window = self.source.peek(limits::EARLY_SECTION)?;
-        let Some(payload_len) = devices::find_footer(window, header.section_id) else {
-            let what = "the end of a device section before the RAM";
-            let expected = format!("its footer within {} bytes", window.len());
-            let error = FormatError::unexpected(at, what, expected, "none");
-            return Err(Error::from(error.in_section(&header.idstr)).into());
-        };
-        self.early_len += payload_len;
-        for (what, len, limit) in [
-            (
-                "the list of sections",
-                self.early.len() + 1,
-                limits::SECTIONS,
-            ),
-            (
-                "the state of all devices",
-                self.early_len,
-                limits::DEVICE_STATE,
-            ),
-        ] {
-            if len > limit {
-                let error = FormatError::too_long(at, what, len as u64, limit as u64);
-                return Err(Error::from(error).into());
+        if header.idstr == ram::IDSTR {
+            if header.version_id != ram::VERSION {
+                let (what, found) = ("the version of section 'ram'", header.version_id);
+                let error = FormatError::unexpected(at, what, "4", found);
+                self.accept(error)?;
             }
+            self.summary.ram_section_id = Some(header.section_id);
         }
-        let mut element = Vec::with_capacity(header.encoded_len() + payload_len);
-        header.encode(ElementType::Full, &mut element);
-        let payload = self.source.take(payload_len, "a device section")?;
-        element.extend_from_slice(payload);
-        section::decode_footer(self.source, header.section_id)?;
-        element.extend_from_slice(&section::footer(header.section_id));
-        self.summary.devices += 1;
-        let payload = header.encoded_len()..header.encoded_len() + payload_len;
-        let shown = self.visitor.device(&DeviceSection {
+        // A number that comes again means the later section.
+        self.started
+            .retain(|started| started.section_id != header.section_id);
+        self.started.push(header.clone());
+        self.payload(source, header)
+    }
+
+    /// The section that a PART or END goes on with.
+    fn section_of(&self, section_id: u32, at: u64) -> Result<SectionHeader, Error> {
+        let mut started = self.started.iter();
+        let section = started.find(|header| header.section_id == section_id);
+        section.cloned().ok_or_else(|| {
+            let what = "the continuation of a section";
+            let expected = "the id of a section that was started";
+            let found = format!("unknown savevm section {section_id}");
+            FormatError::unexpected(at, what, expected, found).into()
+        })
+    }
+
+    /// Reads a piece of an iterable section behind its header, with its footer.
+    fn payload<T: Source>(
+        &mut self,
+        source: &mut T,
+        header: &SectionHeader,
+    ) -> Result<(), LoadError<V::Error>> {
+        let read = match header.idstr.as_str() {
+            ram::IDSTR => self.ram_section(source, header.section_id),
+            _ => self.other_section(source, header),
+        };
+        read.map_err(|error| match error {
+            LoadError::Read(error) => LoadError::Read(error.in_section(&header.idstr)),
+            visitor @ LoadError::Visitor(_) => visitor,
+        })
+    }
+
+    /// Whether something that is wrong does not end the pass.
+    pub(super) fn rescues(&self, error: &Error) -> bool {
+        let ended_by_us = match error {
+            Error::Closed => true,
+            Error::Stream(error) => error.kind() == ErrorKind::Aborted,
+            Error::Format(_) => false,
+        };
+        self.mode == Mode::Rescue && !ended_by_us
+    }
+
+    /// Reads on where something is wrong, if that is allowed.
+    pub(super) fn accept(&mut self, error: FormatError) -> Result<(), LoadError<V::Error>> {
+        if self.mode == Mode::Strict {
+            return Err(Error::from(error).into());
+        }
+        let (at, section) = (error.at, error.section.clone());
+        let reason = error.to_string();
+        self.assume(at, section.as_deref(), AssumptionKind::Accepted { reason })
+    }
+
+    /// Tells of an assumption.
+    pub(super) fn assume(
+        &mut self,
+        at: u64,
+        section: Option<&str>,
+        kind: AssumptionKind,
+    ) -> Result<(), LoadError<V::Error>> {
+        let assumption = Assumption {
+            channel: self.channel,
+            at,
+            section: section.map(Into::into),
+            kind,
+        };
+        let shown = self.visitor.assumption(&assumption);
+        self.summary.add_assumption(assumption);
+        shown.map_err(LoadError::Visitor)
+    }
+}
+
+/// What is known of an element at its beginning.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begin {
+    pub(super) offset: u64,
+    pub(super) level: Level,
+    pages: PageCounts,
+}
+
+impl<V: Visitor> Pass<'_, V> {
+    fn begin(&self, offset: u64, level: Level) -> Begin {
+        Begin {
+            offset,
+            level,
+            pages: PageCounts::from(&self.summary),
+        }
+    }
+
+    /// Shows an element that began there and ends at `end`.
+    pub(super) fn show(
+        &mut self,
+        begin: Begin,
+        end: u64,
+        kind: ElementKind<'_>,
+    ) -> Result<(), LoadError<V::Error>> {
+        let element = Element {
+            kind,
+            offset: begin.offset,
+            length: end.saturating_sub(begin.offset),
+            nesting: match begin.level {
+                Level::Stream | Level::Tail => Nesting::Stream,
+                Level::Package => Nesting::Package,
+            },
+            pages: PageCounts::from(&self.summary) - begin.pages,
+        };
+        self.visitor.element(&element).map_err(LoadError::Visitor)
+    }
+
+    pub(super) fn show_section(
+        &mut self,
+        begin: Begin,
+        end: u64,
+        element: ElementType,
+        header: &SectionHeader,
+    ) -> Result<(), LoadError<V::Error>> {
+        let kind = ElementKind::Section {
+            element,
             section_id: header.section_id,
             idstr: &header.idstr,
             instance_id: header.instance_id,
             version_id: header.version_id,
-            phase: Phase::Early,
-            split: Split::Footer,
-            payload: &element[payload],
-            element: &element,
-            offset: at,
-        });
-        self.early.push(Early {
-            header,
-            payload_len,
-            offset: at,
-        });
-        shown.map_err(LoadError::Visitor)
+        };
+        self.show(begin, end, kind)
     }
 
-    fn command(&mut self, at: u64) -> Result<(), Error> {
-        match Command::decode(self.source)? {
-            Command::OpenReturnPath
-            | Command::Ping(_)
-            | Command::SwitchoverStart
-            | Command::PostcopyAdvise(PostcopyAdvise::Bitmaps) => Ok(()),
-            Command::PostcopyAdvise(PostcopyAdvise::Ram { .. }) => {
-                self.list_fields = ListFields::HostPageSize;
-                Ok(())
-            }
-            Command::EnableColo => Err(FormatError::unsupported(at, "a COLO stream").into()),
-            _ => {
-                let what = "a stream that switched to postcopy";
-                Err(FormatError::unsupported(at, what).into())
-            }
-        }
+    /// Shows the description, which reaches to the end.
+    pub(super) fn show_vmdesc(&mut self, offset: u64, end: u64) -> Result<(), LoadError<V::Error>> {
+        let begin = self.begin(offset, Level::Tail);
+        self.show(begin, end, ElementKind::VmDesc)
     }
+}
 
-    fn tail(&mut self, options: &Options) -> Result<(), LoadError<V::Error>> {
-        let start = self.source.position();
-        let bytes = self.rest(start)?;
-        let tail = devices::split(&bytes, start, &self.early, self.footers, options.vmdesc)?;
-        for section in &tail.sections {
-            self.summary.devices += 1;
-            self.visitor.device(section).map_err(LoadError::Visitor)?;
-        }
-        match tail.vmdesc {
-            Some(json) => self.visitor.vmdesc(json).map_err(LoadError::Visitor),
-            None => Ok(()),
-        }
+/// Whether nothing can follow what is wrong.
+pub(super) fn is_end(error: &Error) -> bool {
+    match error {
+        Error::Format(error) => matches!(error.kind, FormatErrorKind::Truncated { .. }),
+        _ => true,
     }
+}
 
-    /// Everything up to the end of the stream.
-    fn rest(&mut self, start: u64) -> Result<Vec<u8>, Error> {
-        const LIMIT: usize = limits::DEVICE_STATE + limits::VMDESC;
-        let mut rest = Vec::new();
-        loop {
-            let more = self.source.peek_some()?.len();
-            if more == 0 {
-                return Ok(rest);
-            }
-            if rest.len() + more > LIMIT {
-                let what = "the state of all devices";
-                let len = (rest.len() + more) as u64;
-                return Err(FormatError::too_long(start, what, len, LIMIT as u64).into());
-            }
-            rest.extend_from_slice(self.source.take(more, "the state of all devices")?);
-            if rest.last() == Some(&b'}') && vmdesc::locate(&rest).is_some() {
-                self.source.expect_end();
-            }
-        }
-    }
+pub(super) fn next_byte(source: &mut impl Source) -> Result<Option<u8>, Error> {
+    Ok(source.peek(1)?.first().copied())
 }

@@ -1,94 +1,295 @@
-//! The records of a `ram` section.
+//! The records of a `ram` section, and of the channel that requested pages come through.
 
-use super::pass::Pass;
-use super::{LoadError, Visitor};
-use crate::error::{Error, FormatError};
-use crate::ram::{BlockIndex, Page, PageIndex};
+use super::multifd::Marks;
+use super::pass::{Pass, is_end, next_byte};
+use super::resync::Landmark;
+use super::{AssumptionKind, ChannelName, Encoding, LoadError, Mode, Origin, Visitor};
+use crate::error::{Error, FormatError, FormatErrorKind};
+use crate::ram::{BlockIndex, Page, PageIndex, RamBlock, RamBlocks};
 use crate::wire::ram::{self, BlockRef, Record, RecordKind};
 use crate::wire::{Source, limits, xbzrle};
 
-impl<S: Source, V: Visitor> Pass<'_, S, V> {
-    /// Reads records up to and including EOS.
-    pub(super) fn ram_records(&mut self) -> Result<(), LoadError<V::Error>> {
-        let page_len = self.page_size.bytes();
+/// Whether a record was the last one of its section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Records {
+    GoOn,
+    End,
+}
+
+/// What the destination takes at this point of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Any record.
+    Precopy,
+    /// Pages as they are, because the guest runs and waits for them.
+    Postcopy,
+}
+
+impl<V: Visitor> Pass<'_, V> {
+    /// Reads records up to and including EOS, and the footer.
+    pub(super) fn ram_section<T: Source>(
+        &mut self,
+        source: &mut T,
+        section_id: u32,
+    ) -> Result<(), LoadError<V::Error>> {
         loop {
-            let at = self.source.position();
-            let word = self.source.be64("a RAM record")?;
-            let record = Record::from_word(word, self.page_size).map_err(|flags| {
-                let expected = "exactly one kind";
-                let found = format!("unknown combination of flags {flags:#x}");
-                Error::from(FormatError::unexpected(at, "a RAM record", expected, found))
-            })?;
-            if self.mapped && !matches!(record.kind, RecordKind::MemSize | RecordKind::Eos) {
-                let expected = "no pages besides those of the blocks (mapped-ram)";
-                let found = format!("unexpected RAM flags in {word:#x}");
-                let error = FormatError::unexpected(at, "a RAM record", expected, found);
-                return Err(Error::from(error).into());
-            }
-            match record.kind {
-                RecordKind::Page => {
-                    let (block, page) = self.page_of(record, at)?;
-                    self.summary.pages += 1;
-                    let data = self.source.take(page_len, "a page")?;
-                    self.visitor
-                        .page(block, page, Page::Data(data))
-                        .map_err(LoadError::Visitor)?;
+            match self.ram_records(source) {
+                Ok(()) => return self.footer(source, section_id, ram::IDSTR),
+                Err(LoadError::Read(error)) if self.rescues(&error) => {
+                    let error = error.in_section(ram::IDSTR);
+                    match self.resume(source, &error)? {
+                        Some(Landmark::Records) => {}
+                        // The footer is behind us, or nothing is there any more.
+                        Some(Landmark::Element) | None => return Ok(()),
+                    }
                 }
-                RecordKind::Zero => {
-                    let (block, page) = self.page_of(record, at)?;
-                    self.zero_fill()?;
-                    self.summary.pages += 1;
-                    self.summary.zero_pages += 1;
-                    self.visitor
-                        .page(block, page, Page::Zero)
-                        .map_err(LoadError::Visitor)?;
-                }
-                RecordKind::Eos => return Ok(()),
-                RecordKind::MemSize if self.mapped => self.mapped_blocks(record.offset)?,
-                RecordKind::MemSize => self.block_list(record.offset)?,
-                // A meeting point of multifd channels: without such channels, nothing.
-                RecordKind::MultifdFlush => {}
-                RecordKind::Xbzrle => {
-                    let (block, page) = self.page_of(record, at)?;
-                    self.summary.pages += 1;
-                    self.summary.xbzrle_pages += 1;
-                    let differences = xbzrle::record(self.source, page_len)?;
-                    self.visitor
-                        .differences(block, page, differences)
-                        .map_err(LoadError::Visitor)?;
-                }
-                RecordKind::CompressPage => {
-                    let (block, page) = self.page_of(record, at)?;
-                    self.summary.pages += 1;
-                    self.summary.compressed_pages += 1;
-                    let data = self.inflater.record(self.source, page_len)?;
-                    self.visitor
-                        .page(block, page, Page::Data(data))
-                        .map_err(LoadError::Visitor)?;
-                }
-                RecordKind::Hook => return Err(unsupported(at, "RAM sent by RDMA")),
+                Err(error) => return Err(error),
             }
         }
     }
 
-    /// The byte that QEMU 8.2 and later insist on; older ones fill the page with it.
-    fn zero_fill(&mut self) -> Result<(), Error> {
-        let at = self.source.position();
-        match self.source.u8("a zero page")? {
-            0 => Ok(()),
-            fill => {
-                Err(FormatError::unexpected(at, "the fill byte of a zero page", "0", fill).into())
+    fn ram_records<T: Source>(&mut self, source: &mut T) -> Result<(), LoadError<V::Error>> {
+        while self.record(source)? == Records::GoOn {}
+        Ok(())
+    }
+
+    /// Reads the channel of requested pages: bare records, up to the end, or up to an EOS (QEMU 7.1 and
+    /// 7.2).
+    pub(super) fn preempt_channel(
+        &mut self,
+        source: &mut impl Source,
+    ) -> Result<(), LoadError<V::Error>> {
+        self.channel = ChannelName::Preempt;
+        self.stage = Stage::Postcopy;
+        self.current = None;
+        while next_byte(source)?.is_some() {
+            if self.record(source)? == Records::End {
+                source.expect_end();
+                let left = source.peek_some()?.len() as u64;
+                return match left {
+                    0 => Ok(()),
+                    left => {
+                        let what = "the channel of requested pages";
+                        let kind = FormatErrorKind::Trailing { what, left };
+                        Err(Error::from(FormatError::new(source.position(), kind)).into())
+                    }
+                };
             }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn record<T: Source>(&mut self, source: &mut T) -> Result<Records, LoadError<V::Error>> {
+        let page_len = self.page_size.bytes();
+        let at = source.position();
+        let word = source.be64("a RAM record")?;
+        let record = match Record::from_word(word, self.page_size) {
+            Ok(record) if self.takes(record.kind) => record,
+            _ => return Err(self.refused(word, at).into()),
+        };
+        match record.kind {
+            RecordKind::Page => {
+                let (block, page) = match self.page_of(source, record, at) {
+                    Ok(place) => place,
+                    Err(error) => return self.drop_page(source, record, error),
+                };
+                self.summary.pages += 1;
+                let origin = self.origin(source.position(), page_len, Encoding::Page);
+                let data = source.take(page_len, "a page")?;
+                self.visitor
+                    .page(block, page, Page::Data(data), origin)
+                    .map_err(LoadError::Visitor)?;
+            }
+            RecordKind::Zero => {
+                let (block, page) = match self.page_of(source, record, at) {
+                    Ok(place) => place,
+                    Err(error) => return self.drop_page(source, record, error),
+                };
+                let origin = self.origin(source.position(), 1, Encoding::Zero);
+                self.summary.pages += 1;
+                let fill = source.u8("a zero page")?;
+                if fill != 0 {
+                    self.fill_page(block, page, fill, origin)?;
+                    return Ok(Records::GoOn);
+                }
+                self.summary.zero_pages += 1;
+                self.visitor
+                    .page(block, page, Page::Zero, origin)
+                    .map_err(LoadError::Visitor)?;
+            }
+            RecordKind::Eos => {
+                if self.channel == ChannelName::Main && self.marks != Marks::Flush {
+                    self.marks = Marks::Eos;
+                    self.meet()?;
+                }
+                return Ok(Records::End);
+            }
+            RecordKind::MemSize if self.mapped => self.mapped_blocks(source, record.offset)?,
+            RecordKind::MemSize => self.block_list(source, record.offset)?,
+            // A meeting point of multifd channels; without such channels, nothing.
+            RecordKind::MultifdFlush => {
+                if self.marks == Marks::Unknown {
+                    self.marks = Marks::Flush;
+                }
+                if self.marks == Marks::Flush {
+                    self.meet()?;
+                }
+            }
+            RecordKind::Xbzrle => {
+                let (block, page) = match self.page_of(source, record, at) {
+                    Ok(place) => place,
+                    Err(error) => return self.drop_page(source, record, error),
+                };
+                self.summary.pages += 1;
+                self.summary.xbzrle_pages += 1;
+                let offset = source.position();
+                let channel = self.channel;
+                let differences = xbzrle::record(source, page_len)?;
+                let origin = Origin {
+                    channel,
+                    offset,
+                    bytes: differences.len() as u64,
+                    encoding: Encoding::Xbzrle,
+                };
+                self.visitor
+                    .differences(block, page, differences, origin)
+                    .map_err(LoadError::Visitor)?;
+            }
+            RecordKind::CompressPage => {
+                let (block, page) = match self.page_of(source, record, at) {
+                    Ok(place) => place,
+                    Err(error) => return self.drop_page(source, record, error),
+                };
+                self.summary.pages += 1;
+                self.summary.compressed_pages += 1;
+                let offset = source.position();
+                let data = self.inflater.record(source, page_len)?;
+                let origin = Origin {
+                    channel: self.channel,
+                    offset,
+                    bytes: source.position().saturating_sub(offset),
+                    encoding: Encoding::CompressPage,
+                };
+                self.visitor
+                    .page(block, page, Page::Data(data), origin)
+                    .map_err(LoadError::Visitor)?;
+            }
+            RecordKind::Hook => {
+                if !std::mem::replace(&mut self.hooked, true) {
+                    self.assume(at, Some(ram::IDSTR), AssumptionKind::RamElsewhere)?;
+                }
+            }
+        }
+        Ok(Records::GoOn)
+    }
+
+    /// Whether a record of this kind may come here.
+    #[inline]
+    fn takes(&self, kind: RecordKind) -> bool {
+        use RecordKind::{Eos, MemSize, MultifdFlush, Page, Zero};
+        if self.mapped {
+            return matches!(kind, MemSize | Eos);
+        }
+        match self.stage {
+            Stage::Precopy => true,
+            Stage::Postcopy => matches!(kind, Page | Zero | Eos | MultifdFlush),
         }
     }
 
-    fn block_list(&mut self, total: u64) -> Result<(), LoadError<V::Error>> {
-        let at = self.source.position();
-        let list = ram::decode_blocks(self.source, total, self.page_size, self.list_fields)?;
+    /// What is wrong with a record that may not come here.
+    #[cold]
+    fn refused(&self, word: u64, at: u64) -> Error {
+        let flags = word & self.page_size.mask();
+        let expected = match self.stage {
+            _ if self.mapped => "no pages besides those of the blocks (mapped-ram)",
+            Stage::Precopy => "exactly one kind",
+            Stage::Postcopy => "pages as they are, because the guest runs already (postcopy)",
+        };
+        let found = match Record::from_word(word, self.page_size) {
+            Ok(_) if self.mapped => format!("unexpected RAM flags {flags:#x}"),
+            _ => format!("unknown combination of migration flags: {flags:#x}"),
+        };
+        FormatError::unexpected(at, "a RAM record", expected, found).into()
+    }
+
+    /// A zero page with a byte that QEMU 8.2 and later refuse; older ones fill the page with it.
+    #[cold]
+    fn fill_page(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        byte: u8,
+        origin: Origin,
+    ) -> Result<(), LoadError<V::Error>> {
+        if self.mode == Mode::Strict {
+            let what = "the fill byte of a zero page";
+            let found = format!("a zero page with value {byte}");
+            let error = FormatError::unexpected(origin.offset, what, "0", found);
+            return Err(Error::from(error).into());
+        }
+        let kind = AssumptionKind::Filled { byte };
+        self.assume(origin.offset, Some(ram::IDSTR), kind)?;
+        let data = vec![byte; self.page_size.bytes()];
+        self.visitor
+            .page(block, page, Page::Data(&data), origin)
+            .map_err(LoadError::Visitor)
+    }
+
+    /// Passes the content of a page that belongs nowhere, where that is allowed.
+    #[cold]
+    fn drop_page<T: Source>(
+        &mut self,
+        source: &mut T,
+        record: Record,
+        error: Error,
+    ) -> Result<Records, LoadError<V::Error>> {
+        if is_end(&error) || !self.rescues(&error) {
+            return Err(error.into());
+        }
+        let at = source.position();
+        match record.kind {
+            RecordKind::Page => drop(source.take(self.page_size.bytes(), "a page")?),
+            RecordKind::Zero => drop(source.u8("a zero page")?),
+            RecordKind::Xbzrle => drop(xbzrle::record(source, self.page_size.bytes())?),
+            _ => drop(self.inflater.record(source, self.page_size.bytes())?),
+        }
+        let reason = error.to_string();
+        self.assume(at, Some(ram::IDSTR), AssumptionKind::PageDropped { reason })?;
+        Ok(Records::GoOn)
+    }
+
+    #[inline]
+    pub(super) fn origin(&self, offset: u64, bytes: usize, encoding: Encoding) -> Origin {
+        Origin {
+            channel: self.channel,
+            offset,
+            bytes: bytes as u64,
+            encoding,
+        }
+    }
+
+    fn block_list(
+        &mut self,
+        source: &mut impl Source,
+        total: u64,
+    ) -> Result<(), LoadError<V::Error>> {
+        let at = source.position();
+        let list = ram::decode_blocks(source, total, self.page_size, self.list_fields)?;
         for (_, block) in list.iter() {
-            self.blocks.insert(block.clone());
+            self.add_block(block.clone(), &list);
         }
         self.show_blocks(at)
+    }
+
+    /// Adds a block that stands in a list.
+    pub(super) fn add_block(&mut self, block: RamBlock, list: &RamBlocks) -> BlockIndex {
+        let address = list
+            .find(&block.idstr)
+            .and_then(|index| list.address(index));
+        let index = self.blocks.insert(block);
+        self.blocks.set_address(index, address);
+        index
     }
 
     /// Shows the blocks, of which there are more than before.
@@ -105,7 +306,6 @@ impl<S: Source, V: Visitor> Pass<'_, S, V> {
             let error = FormatError::unexpected(at, WHAT, expected, "more");
             return Err(Error::from(error).into());
         }
-        self.current = None;
         let blocks = &self.blocks;
         self.visitor
             .ram_blocks(blocks, self.page_size)
@@ -113,7 +313,12 @@ impl<S: Source, V: Visitor> Pass<'_, S, V> {
     }
 
     #[inline]
-    fn page_of(&mut self, record: Record, at: u64) -> Result<(BlockIndex, PageIndex), Error> {
+    fn page_of(
+        &mut self,
+        source: &mut impl Source,
+        record: Record,
+        at: u64,
+    ) -> Result<(BlockIndex, PageIndex), Error> {
         let index = match (record.block, self.current) {
             (BlockRef::Continue, Some(index)) => index,
             (BlockRef::Continue, None) => {
@@ -121,12 +326,14 @@ impl<S: Source, V: Visitor> Pass<'_, S, V> {
                 return Err(FormatError::unexpected(at, "a RAM record", expected, "none").into());
             }
             (BlockRef::Named, _) => {
-                let at = self.source.position();
-                let name = self.source.name("the RAM block of a page")?;
+                let at = source.position();
+                let name = source.name("the RAM block of a page")?;
                 let Some(index) = self.blocks.find(name) else {
                     let what = "the RAM block of a page";
                     let found = format!("'{name}'");
                     let expected = "a block of the list";
+                    // Those that go on with it belong nowhere, too.
+                    self.current = None;
                     return Err(FormatError::unexpected(at, what, expected, found).into());
                 };
                 self.current = Some(index);
@@ -137,13 +344,9 @@ impl<S: Source, V: Visitor> Pass<'_, S, V> {
         if record.offset >= used {
             let what = "the offset of a page";
             let expected = format!("one below the block's length {used:#x}");
-            let found = format!("{:#x}", record.offset);
+            let found = format!("illegal RAM offset {:#x}", record.offset);
             return Err(FormatError::unexpected(at, what, expected, found).into());
         }
         Ok((index, PageIndex(record.offset >> self.page_size.bits())))
     }
-}
-
-fn unsupported<E>(at: u64, what: &'static str) -> LoadError<E> {
-    Error::from(FormatError::unsupported(at, what)).into()
 }

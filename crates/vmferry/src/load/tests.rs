@@ -2,8 +2,9 @@
 
 use std::convert::Infallible;
 
-use super::{Image, LoadError, Options, VmDescRule, load};
+use super::{Channels, Image, LoadError, Options, VmDescRule, load, load_channels};
 use crate::error::Error;
+use crate::ram::{BlockIndex, PageIndex, PageKind, PageSource};
 use crate::save::{self, SaveError};
 use crate::wire::configuration::{Configuration, X_IGNORE_SHARED};
 use crate::wire::section::{self, ElementType, SectionHeader};
@@ -72,6 +73,81 @@ fn refusal(stream: &[u8]) -> String {
     read(stream).map(drop).unwrap_err()
 }
 
+/// A machine with two pages, of which the second comes through the channel of requested pages.
+fn with_preempt(preempt: &[u8]) -> Result<Image, String> {
+    let mut main = head();
+    put_list(&mut main, 0, 1, 8192);
+    let mut payload = 0x08_u64.to_be_bytes().to_vec();
+    payload.put_name("b0");
+    payload.put(&[1; 4096]);
+    payload.put(&ram::EOS_RECORD);
+    section::encode_continued(ElementType::End, RAM, &mut main);
+    main.put(&payload);
+    main.put(&section::footer(RAM));
+    main.push(0);
+    let mut channels = Channels {
+        preempt: Some(SliceSource::new(preempt)),
+        ..Channels::new(SliceSource::new(&main))
+    };
+    let mut image = Image::default();
+    let options = Options {
+        vmdesc: VmDescRule::Optional,
+        ..Options::default()
+    };
+    match load_channels(&mut channels, &mut image, &options) {
+        Ok(_) => Ok(image),
+        Err(LoadError::Read(error)) => Err(error.to_string()),
+        Err(LoadError::<Infallible>::Visitor(never)) => match never {},
+    }
+}
+
+#[test]
+fn requested_pages_are_newer_than_those_of_the_main_channel() {
+    let mut requested = Vec::new();
+    for (word, name) in [(0x08_u64, Some("b0")), (0x1028, None)] {
+        requested.put(&word.to_be_bytes());
+        if let Some(name) = name {
+            requested.put_name(name);
+        }
+        requested.put(&[2; 4096]);
+    }
+    // QEMU 7.2 ends the channel with an EOS, 10.0 does not.
+    for end in [&[][..], &ram::EOS_RECORD] {
+        let image = with_preempt(&[&requested[..], end].concat()).unwrap();
+        for page in [PageIndex(0), PageIndex(1)] {
+            let mut data = [0; 4096];
+            let Ok(kind) = image.page(BlockIndex(0), page, &mut data);
+            assert_eq!((kind, data), (PageKind::Data, [2; 4096]));
+        }
+    }
+    for end in (0..requested.len()).filter(|end| *end != 0 && *end != 11 + 4096) {
+        let error = with_preempt(&requested[..end]).map(drop).unwrap_err();
+        assert!(error.contains("ends inside"), "{end}: {error}");
+    }
+}
+
+#[test]
+fn the_channel_of_requested_pages_names_its_blocks_itself_and_holds_pages_alone() {
+    for (bytes, says) in [
+        (
+            0x28_u64.to_be_bytes().to_vec(),
+            "the name of a block before the first CONTINUE",
+        ),
+        (
+            0x40_u64.to_be_bytes().to_vec(),
+            "unknown combination of migration flags: 0x40",
+        ),
+        (0x04_u64.to_be_bytes().to_vec(), "the guest runs already"),
+        (
+            [&ram::EOS_RECORD[..], b"x"].concat(),
+            "1 bytes are left over",
+        ),
+    ] {
+        let error = with_preempt(&bytes).map(drop).unwrap_err();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
 #[test]
 fn lists_of_blocks_together_meet_the_limit_of_one() {
     let mut stream = head();
@@ -116,7 +192,7 @@ fn early_sections_meet_a_limit() {
 fn early_sections_together_meet_the_limit_of_all_device_state() {
     let mut stream = head();
     put_list(&mut stream, 0, 1, 4096);
-    let payload = vec![0xff; limits::EARLY_SECTION - 64];
+    let payload = vec![0xff; limits::TAKE - 64];
     for _ in 0..limits::DEVICE_STATE / payload.len() + 1 {
         put_section(&mut stream, ElementType::Full, 7, "early", &payload);
     }

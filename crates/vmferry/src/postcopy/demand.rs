@@ -1,6 +1,7 @@
 //! The thread that answers requests.
 
 use super::link::Side;
+use super::opening::DEVICES_LOADED;
 use super::{Job, PostcopyError, Progress};
 use crate::ram::{BlockIndex, PageIndex, PageSource};
 use crate::save::Outgoing;
@@ -26,6 +27,10 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
                     Progress::add(&self.progress.requests, 1);
                     let pages = self.requested(&mut asked, block, start, length)?;
                     self.answer_one(pages, &mut group).map(|()| false)
+                }
+                Message::Pong(DEVICES_LOADED) => {
+                    self.link.devices_are_loaded();
+                    Ok(false)
                 }
                 Message::Shut(0) => Ok(true),
                 Message::Shut(status) => Err(PostcopyError::Failed(status)),

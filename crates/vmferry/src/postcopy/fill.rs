@@ -7,6 +7,7 @@ use super::{Job, PostcopyError, Progress};
 use crate::error::Error;
 use crate::ram::{BlockIndex, Page, PageIndex, PageKind, PageSource};
 use crate::save::Outgoing;
+use crate::wire::ram::EOS_RECORD;
 use crate::wire::section::ElementType;
 
 /// Bytes of pages that go out at once: a request waits no longer than for these.
@@ -68,6 +69,7 @@ fn closed<P>() -> PostcopyError<P> {
 impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
     /// Sends every page that nobody asks for first, and then the end of the stream.
     pub(super) fn fill(&self) -> Result<(), PostcopyError<P::Error>> {
+        self.link.wait_for_devices();
         let filled = self
             .fill_ordinary()
             .and_then(|()| self.fill_grouped())
@@ -105,11 +107,11 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
         if batch.pages.is_empty() {
             return Ok(());
         }
-        let mut guard = self.link.lock_behind();
+        let mut guard = self.link.lock_for_fill();
         let sender = guard.as_mut().ok_or_else(closed)?;
-        sender.ram.begin(ElementType::Part, &mut sender.tx);
+        sender.begin(ElementType::Part);
         batch.put(sender, self.source.page_size().bytes());
-        sender.ram.end(&mut sender.tx);
+        sender.end();
         sender.tx.flush().map_err(PostcopyError::Send)?;
         Progress::add(&self.progress.sent, batch.pages.len() as u64);
         batch.clear();
@@ -153,11 +155,11 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
             return Ok(());
         }
         let mut guard = match side {
-            Side::Fill => self.link.lock_behind(),
-            Side::Demand => self.link.lock(),
+            Side::Fill => self.link.lock_for_fill(),
+            Side::Demand => self.link.lock_for_answer(),
         };
         let sender = guard.as_mut().ok_or_else(closed)?;
-        sender.ram.begin(ElementType::Part, &mut sender.tx);
+        sender.begin(ElementType::Part);
         loop {
             group.put(sender, self.source.page_size().bytes());
             from += group.pages.len() as u64;
@@ -168,7 +170,7 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
             // because nothing may come between its parts.
             self.read_group(block, from..pages.end.min(from + GROUP_PAGES), group)?;
         }
-        sender.ram.end(&mut sender.tx);
+        sender.end();
         sender.tx.flush().map_err(PostcopyError::Send)?;
         Progress::add(&self.progress.sent, count);
         Ok(())
@@ -200,8 +202,15 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
     fn end(&self) -> Result<(), PostcopyError<P::Error>> {
         let mut guard = self.link.lock_behind();
         let sender = guard.as_mut().ok_or_else(closed)?;
-        sender.ram.begin(ElementType::End, &mut sender.tx);
-        sender.ram.end(&mut sender.tx);
+        if let Some(mut urgent) = self.link.lock_urgent() {
+            let urgent = urgent.as_mut().ok_or_else(closed)?;
+            if self.preempt_eos {
+                urgent.tx.put(&EOS_RECORD);
+            }
+            urgent.tx.flush().map_err(PostcopyError::Send)?;
+        }
+        sender.begin(ElementType::End);
+        sender.end();
         sender.tx.put(&[ElementType::Eof as u8]);
         sender.tx.flush().map_err(PostcopyError::Send)?;
         drop(guard);

@@ -1,21 +1,35 @@
 //! The sending side that both threads share: requested pages go before all others.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::save::RamWriter;
+use crate::wire::Sink;
+use crate::wire::section::ElementType;
 
-/// The channel and the `ram` section on it, for one thread at a time.
+/// The channel and the `ram` section on it, for one thread at a time; and, for requested pages, a channel of
+/// their own, if there is one.
 ///
 /// A plain mutex would let the fill, which always has something to send, keep a request waiting. So
 /// the answering thread announces itself first, and the fill stands back while it is announced.
 #[derive(Debug)]
 pub(super) struct Link<W> {
     sender: Mutex<Option<Sender<W>>>,
-    /// Answers that have been begun and not been sent.
-    announced: AtomicUsize,
-    answered: Condvar,
+    urgent: Option<Mutex<Option<Sender<W>>>>,
+    /// Never held while something is sent.
+    gate: Mutex<Gate>,
+    changed: Condvar,
     failed_first: AtomicU8,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    /// Answers that have been begun and not been sent.
+    announced: usize,
+    /// QEMU has loaded the devices.
+    loaded: bool,
+    /// Nobody sends any more.
+    closed: bool,
 }
 
 /// The two threads, for telling which of them failed first.
@@ -33,6 +47,32 @@ pub(super) enum Side {
 pub(super) struct Sender<W> {
     pub(super) tx: W,
     pub(super) ram: RamWriter,
+    pub(super) framing: Framing,
+}
+
+/// What stands around pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// The section that they are a piece of.
+    Sections,
+    /// Nothing: the channel holds pages alone.
+    Bare,
+}
+
+impl<W: Sink> Sender<W> {
+    /// Begins a piece of RAM; pages may follow.
+    pub(super) fn begin(&mut self, element: ElementType) {
+        if self.framing == Framing::Sections {
+            self.ram.begin(element, &mut self.tx);
+        }
+    }
+
+    /// Ends it.
+    pub(super) fn end(&mut self) {
+        if self.framing == Framing::Sections {
+            self.ram.end(&mut self.tx);
+        }
+    }
 }
 
 /// An answer that has been announced.
@@ -41,39 +81,87 @@ pub(super) struct Announced<'a, W> {
 }
 
 impl<W> Link<W> {
-    pub(super) fn new(tx: W, ram: RamWriter) -> Self {
+    pub(super) fn new(sender: Sender<W>, urgent: Option<Sender<W>>) -> Self {
         Self {
-            sender: Mutex::new(Some(Sender { tx, ram })),
-            announced: AtomicUsize::new(0),
-            answered: Condvar::new(),
+            sender: Mutex::new(Some(sender)),
+            urgent: urgent.map(|urgent| Mutex::new(Some(urgent))),
+            gate: Mutex::default(),
+            changed: Condvar::new(),
             failed_first: AtomicU8::new(0),
         }
     }
 
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'g>(&self, gate: MutexGuard<'g, Gate>) -> MutexGuard<'g, Gate> {
+        let gate = self.changed.wait(gate);
+        gate.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Announces an answer: the fill stands back until it is dropped.
     pub(super) fn announce(&self) -> Announced<'_, W> {
-        self.announced.fetch_add(1, Ordering::SeqCst);
+        self.gate().announced += 1;
         Announced { link: self }
     }
 
-    /// The sender for an answer; `None` if the link was closed.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Sender<W>>> {
+    /// QEMU has loaded the devices.
+    pub(super) fn devices_are_loaded(&self) {
+        self.gate().loaded = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the devices are loaded, or the link is closed.
+    pub(super) fn wait_for_devices(&self) {
+        let mut gate = self.gate();
+        while !gate.closed && !gate.loaded {
+            gate = self.wait(gate);
+        }
+    }
+
+    /// The sender; `None` if the link was closed.
+    fn lock(&self) -> MutexGuard<'_, Option<Sender<W>>> {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The sender for the fill, once no answer is announced; `None` if the link was closed.
-    pub(super) fn lock_behind(&self) -> MutexGuard<'_, Option<Sender<W>>> {
-        let mut sender = self.lock();
-        while self.announced.load(Ordering::SeqCst) > 0 {
-            sender = self
-                .answered
-                .wait(sender)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        sender
+    /// The channel for requested pages alone, where there is one; `None` in it if the link was closed.
+    pub(super) fn lock_urgent(&self) -> Option<MutexGuard<'_, Option<Sender<W>>>> {
+        let urgent = self.urgent.as_ref()?;
+        Some(urgent.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Closes the channel without an end of the stream, because `side` has failed: nobody sends any
+    /// The sender for an answer; `None` if the link was closed.
+    pub(super) fn lock_for_answer(&self) -> MutexGuard<'_, Option<Sender<W>>> {
+        self.lock_urgent().unwrap_or_else(|| self.lock())
+    }
+
+    /// The sender for the fill, which stands back behind answers on the same channel; `None` if the link was
+    /// closed.
+    pub(super) fn lock_for_fill(&self) -> MutexGuard<'_, Option<Sender<W>>> {
+        match &self.urgent {
+            Some(_) => self.lock(),
+            None => self.lock_behind(),
+        }
+    }
+
+    /// The sender, once no answer is announced; `None` if the link was closed.
+    pub(super) fn lock_behind(&self) -> MutexGuard<'_, Option<Sender<W>>> {
+        loop {
+            let mut gate = self.gate();
+            while gate.announced > 0 {
+                gate = self.wait(gate);
+            }
+            drop(gate);
+            let sender = self.lock();
+            // An answer that was announced meanwhile goes first.
+            if self.gate().announced == 0 {
+                return sender;
+            }
+        }
+    }
+
+    /// Closes the channels without an end of the stream, because `side` has failed: nobody sends any
     /// more. `abort` must make a blocked send return.
     pub(super) fn fail(&self, side: Side, abort: &(dyn Fn() + Sync)) {
         let first =
@@ -83,6 +171,11 @@ impl<W> Link<W> {
             abort();
         }
         *self.lock() = None;
+        if let Some(mut urgent) = self.lock_urgent() {
+            *urgent = None;
+        }
+        self.gate().closed = true;
+        self.changed.notify_all();
     }
 
     /// Whether `side` was the first to fail.
@@ -93,9 +186,7 @@ impl<W> Link<W> {
 
 impl<W> Drop for Announced<'_, W> {
     fn drop(&mut self) {
-        // Under the lock, so that the fill cannot miss it between looking and waiting.
-        let _sender = self.link.lock();
-        self.link.announced.fetch_sub(1, Ordering::SeqCst);
-        self.link.answered.notify_all();
+        self.link.gate().announced -= 1;
+        self.link.changed.notify_all();
     }
 }

@@ -10,7 +10,7 @@
 //! OPEN_RETURN_PATH, POSTCOPY_ADVISE        QEMU empties its RAM
 //! START ram: block list; early devices
 //! RAM_DISCARD of one page                  QEMU is ready to listen
-//! PACKAGED { LISTEN, devices, RUN }        the guest runs          ──► REQ_PAGES
+//! PACKAGED { LISTEN, devices, PING, RUN }  the guest runs          ──► REQ_PAGES, PONG
 //! PART ram: the pages that were asked for                          ──► REQ_PAGES …
 //! PART ram: all others, behind them
 //! END ram, end of stream                                           ──► SHUT(0)
@@ -28,6 +28,8 @@
 //!   zeros, and says `completed`. So the end is sent only after every page; whatever goes wrong
 //!   before that, the channel closes without it, and QEMU waits in `postcopy-paused`.
 //! * **A host page arrives as one**: its target pages go back to back.
+//! * **The guest comes first**: the fill begins when QEMU has loaded the devices, which PONG tells. On a
+//!   machine with few processors, reading and sending the rest would hold QEMU up.
 //! * **A discard comes first**: without one, QEMU 7.2 and 10.0 hang after LISTEN. It has to be of a
 //!   real page: an empty range is refused for shared memory and huge pages.
 
@@ -46,7 +48,7 @@ use crate::save::{MachineState, Outgoing};
 use crate::wire::Source;
 
 use claims::Claims;
-use link::{Link, Side};
+use link::{Framing, Link, Sender, Side};
 
 /// The host pages behind the RAM blocks of the *destination*, which need not be those of the machine
 /// that was saved.
@@ -175,7 +177,54 @@ pub fn serve<P, W, R>(
     state: &MachineState,
     source: &P,
     host_pages: &HostPages,
-    (mut tx, mut rx): (W, R),
+    (tx, rx): (W, R),
+    abort: &(dyn Fn() + Sync),
+    progress: &Progress,
+    observer: &dyn Observer,
+) -> Result<(), PostcopyError<P::Error>>
+where
+    P: PageSource,
+    W: Outgoing + Send,
+    R: Source + Send,
+{
+    let channels = (tx, rx, None);
+    run(
+        state, source, host_pages, channels, abort, progress, observer,
+    )
+}
+
+/// As [`serve`], with a channel of its own for pages that the guest waits for: the third one, which connects
+/// behind the main one. The destination must have capability `postcopy-preempt`; one of QEMU 7.2 reads nothing
+/// before both have come.
+///
+/// # Errors
+/// As for [`serve`]. `abort` must shut that channel down, too.
+#[doc(alias = "postcopy-preempt")]
+pub fn serve_with_preempt<P, W, R>(
+    state: &MachineState,
+    source: &P,
+    host_pages: &HostPages,
+    (tx, rx, preempt): (W, R, W),
+    abort: &(dyn Fn() + Sync),
+    progress: &Progress,
+    observer: &dyn Observer,
+) -> Result<(), PostcopyError<P::Error>>
+where
+    P: PageSource,
+    W: Outgoing + Send,
+    R: Source + Send,
+{
+    let channels = (tx, rx, Some(preempt));
+    run(
+        state, source, host_pages, channels, abort, progress, observer,
+    )
+}
+
+fn run<P, W, R>(
+    state: &MachineState,
+    source: &P,
+    host_pages: &HostPages,
+    (mut tx, mut rx, preempt): (W, R, Option<W>),
     abort: &(dyn Fn() + Sync),
     progress: &Progress,
     observer: &dyn Observer,
@@ -190,11 +239,20 @@ where
     let ram = opening::send(state, source, host_pages, &mut tx)?;
     observer.package_sent();
 
-    let link = Link::new(tx, ram);
+    let urgent = preempt.map(|tx| Sender {
+        tx,
+        // A page there has no page before it whose block it could share.
+        ram: ram.clone(),
+        framing: Framing::Bare,
+    });
+    let framing = Framing::Sections;
+    let link = Link::new(Sender { tx, ram, framing }, urgent);
     let job = Job {
         source,
         claims: &claims,
         link: &link,
+        // Where nothing is known, as those do that wait for it: others pass over it.
+        preempt_eos: state.rules().is_none_or(|rules| rules.preempt_eos),
         abort,
         progress,
         observer,
@@ -222,6 +280,7 @@ struct Job<'a, P, W> {
     source: &'a P,
     claims: &'a Claims,
     link: &'a Link<W>,
+    preempt_eos: bool,
     abort: &'a (dyn Fn() + Sync),
     progress: &'a Progress,
     observer: &'a dyn Observer,

@@ -13,6 +13,9 @@ use crate::wire::{Sink, header};
 #[doc(alias = "MAX_VM_CMD_PACKAGED_SIZE")]
 const PACKAGE_LIMIT: usize = 16 << 20;
 
+/// The PING behind the devices: its PONG says that they are loaded. QEMU's own sources number theirs so.
+pub(super) const DEVICES_LOADED: u32 = 3;
+
 /// Sends the opening, and gives the section that pages follow in.
 pub(super) fn send<P: PageSource>(
     state: &MachineState,
@@ -71,6 +74,7 @@ fn package<P>(state: &MachineState) -> Result<Vec<u8>, PostcopyError<P>> {
     let mut nested = Vec::new();
     Command::PostcopyListen.encode(&mut nested);
     state.encode_devices(Phase::Device, &mut nested);
+    Command::Ping(DEVICES_LOADED).encode(&mut nested);
     Command::PostcopyRun.encode(&mut nested);
     let len = nested.len();
     let too_long = PostcopyError::Package {

@@ -4,6 +4,7 @@
 //! a target page (4 KiB on x86); the memory behind a block may use larger *host pages*, which
 //! matters only in postcopy, where a host page is placed as a whole.
 
+pub mod layout;
 mod source;
 mod zero;
 
@@ -84,27 +85,31 @@ impl RamBlock {
 
 /// The RAM blocks of one machine in stream order, each name once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RamBlocks(Vec<RamBlock>);
+pub struct RamBlocks {
+    blocks: Vec<RamBlock>,
+    /// As far as there are any.
+    addresses: Vec<Option<u64>>,
+}
 
 impl RamBlocks {
     /// The blocks in stream order.
     pub fn as_slice(&self) -> &[RamBlock] {
-        &self.0
+        &self.blocks
     }
 
     /// Adds a block, or updates the one of the same name, and tells its index.
     pub fn insert(&mut self, block: RamBlock) -> BlockIndex {
         if let Some(index) = self.find(&block.idstr) {
-            self.0[index.0] = block;
+            self.blocks[index.0] = block;
             return index;
         }
-        self.0.push(block);
-        BlockIndex(self.0.len() - 1)
+        self.blocks.push(block);
+        BlockIndex(self.blocks.len() - 1)
     }
 
     /// The block with this name.
     pub fn find(&self, idstr: &str) -> Option<BlockIndex> {
-        self.0
+        self.blocks
             .iter()
             .position(|block| block.idstr == idstr)
             .map(BlockIndex)
@@ -112,12 +117,28 @@ impl RamBlocks {
 
     /// The block with this index.
     pub fn get(&self, index: BlockIndex) -> Option<&RamBlock> {
-        self.0.get(index.0)
+        self.blocks.get(index.0)
+    }
+
+    /// Where the block is in the region that it is a part of, where the stream tells (capability
+    /// `x-ignore-shared`): a guest-physical address for firmware, and mostly 0 for RAM.
+    pub fn address(&self, index: BlockIndex) -> Option<u64> {
+        self.addresses.get(index.0).copied().flatten()
+    }
+
+    /// The block with this index is there.
+    pub fn set_address(&mut self, index: BlockIndex, address: Option<u64>) {
+        if address.is_some() && self.addresses.len() <= index.0 && index.0 < self.blocks.len() {
+            self.addresses.resize(index.0 + 1, None);
+        }
+        if let Some(place) = self.addresses.get_mut(index.0) {
+            *place = address;
+        }
     }
 
     /// The blocks with their indices, in stream order.
     pub fn iter(&self) -> impl Iterator<Item = (BlockIndex, &RamBlock)> {
-        self.0
+        self.blocks
             .iter()
             .enumerate()
             .map(|(index, block)| (BlockIndex(index), block))
@@ -125,23 +146,23 @@ impl RamBlocks {
 
     /// How many blocks there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.blocks.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.blocks.is_empty()
     }
 
     /// Bytes in all blocks together, if so many can be counted.
     pub(crate) fn checked_total_length(&self) -> Option<u64> {
-        let mut lengths = self.0.iter().map(|block| block.used_length);
+        let mut lengths = self.blocks.iter().map(|block| block.used_length);
         lengths.try_fold(0, u64::checked_add)
     }
 
     /// Bytes in all blocks together.
     pub fn total_length(&self) -> u64 {
-        self.0.iter().map(|block| block.used_length).sum()
+        self.blocks.iter().map(|block| block.used_length).sum()
     }
 }
 

@@ -1,8 +1,11 @@
 //! Writing a mapped-ram file, which QEMU 9.0 and later load.
 
+use std::fs::File;
 use std::io::{Seek, SeekFrom};
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
+use super::parallel::with_writers;
 use super::{MachineState, SaveError};
 use crate::channel::{SeekChannel, WriteChannel};
 use crate::error::{Error, FormatError};
@@ -33,6 +36,75 @@ where
     M: Releaser,
     P: PageSource,
 {
+    mapped_ram_at(writer, 0, state, source, progress)
+}
+
+/// Writes a machine as a mapped-ram file that begins at `file_offset` of its file: its offsets are those of
+/// the file. `writer` counts from there, and there must be nothing behind it.
+///
+/// # Errors
+/// As for [`mapped_ram`].
+pub fn mapped_ram_at<C, M, P>(
+    writer: &mut Writer<'_, C, M>,
+    file_offset: u64,
+    state: &MachineState,
+    source: &P,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), SaveError<P::Error>>
+where
+    C: WriteChannel + SeekChannel,
+    M: Releaser,
+    P: PageSource,
+{
+    whole(writer, file_offset, state, source, |writer, places| {
+        let mut runs = InTurn {
+            writer,
+            file_offset,
+        };
+        pages(&mut runs, source, places, progress)
+    })
+}
+
+/// Writes a machine as a mapped-ram file as [`mapped_ram_at`] does, with several threads that write the pages
+/// into `file`, the one that `writer` writes.
+///
+/// The file is the same, byte for byte: only the order in which it comes about is another.
+///
+/// # Errors
+/// As for [`mapped_ram`].
+pub fn mapped_ram_parallel<C, M, P>(
+    writer: &mut Writer<'_, C, M>,
+    (file, threads): (&File, NonZeroUsize),
+    file_offset: u64,
+    state: &MachineState,
+    source: &P,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), SaveError<P::Error>>
+where
+    C: WriteChannel + SeekChannel,
+    M: Releaser,
+    P: PageSource,
+{
+    whole(writer, file_offset, state, source, |_, places| {
+        with_writers(file, threads, SaveError::Send, |runs| {
+            pages(runs, source, places, progress)
+        })
+    })
+}
+
+/// Writes the whole file, with the pages in the way of `put_pages`.
+fn whole<C, M, P>(
+    writer: &mut Writer<'_, C, M>,
+    file_offset: u64,
+    state: &MachineState,
+    source: &P,
+    put_pages: impl FnOnce(&mut Writer<'_, C, M>, &mut [Place]) -> Result<(), SaveError<P::Error>>,
+) -> Result<(), SaveError<P::Error>>
+where
+    C: WriteChannel + SeekChannel,
+    M: Releaser,
+    P: PageSource,
+{
     if state.lacks_shared_memory() {
         return Err(SaveError::SharedMemoryLeftOut);
     }
@@ -43,15 +115,15 @@ where
         return Err(SaveError::Send(FormatError::unsupported(0, what).into()));
     }
     ram.start_mapped(writer);
-    let mut places = places(writer, source).map_err(SaveError::Send)?;
+    let mut places = places(writer, file_offset, source).map_err(SaveError::Send)?;
     ram.end(writer);
     state.encode_devices(Phase::Early, writer);
 
-    pages(writer, source, &mut places, progress)?;
+    put_pages(writer, &mut places)?;
     for place in &places {
         let bitmap = place.bitmap.as_bytes();
         writer
-            .write_at(bitmap, place.header.bitmap)
+            .write_at(bitmap, place.header.bitmap - file_offset)
             .map_err(|error| SaveError::Send(error.into()))?;
     }
     super::end(writer, &ram, state)
@@ -66,6 +138,7 @@ struct Place {
 /// Writes the entry of each block, and leaves room for its pages behind it.
 fn places<C, M>(
     writer: &mut Writer<'_, C, M>,
+    file_offset: u64,
     source: &impl PageSource,
 ) -> Result<Vec<Place>, Error>
 where
@@ -74,7 +147,8 @@ where
 {
     let page_size = source.page_size();
     let mut places = Vec::new();
-    let mut at = writer.queued_position();
+    // In the file, as everything in the headers is.
+    let mut at = writer.queued_position() + file_offset;
     for (_, block) in source.blocks().iter() {
         let pages = block.pages(page_size);
         let entry = 1 + block.idstr.len() as u64 + 8 + LEN as u64;
@@ -92,40 +166,41 @@ where
         });
         at = header.pages + block.used_length;
         writer
-            .seek(SeekFrom::Start(at))
-            .map_err(|error| StreamError::from_io(error, at))?;
+            .seek(SeekFrom::Start(at - file_offset))
+            .map_err(|error| StreamError::from_io(error, at - file_offset))?;
     }
     Ok(places)
 }
 
-/// Neighbouring pages on their way to the file.
-#[derive(Default)]
-struct Run {
-    bytes: Vec<u8>,
-    at: u64,
+/// Where runs of neighbouring pages go.
+pub(super) trait Runs {
+    /// Writes all of `bytes` at this place of the file, or sees to it that somebody does; `bytes` is empty then.
+    fn put(&mut self, bytes: &mut Vec<u8>, at: u64) -> Result<(), Error>;
 }
 
-impl Run {
-    fn write<C: WriteChannel, M: Releaser>(
-        &mut self,
-        writer: &mut Writer<'_, C, M>,
-    ) -> Result<(), StreamError> {
-        if !self.bytes.is_empty() {
-            writer.write_at(&self.bytes, self.at)?;
-            self.bytes.clear();
-        }
+/// One behind the other.
+struct InTurn<'a, 'ram, C, M> {
+    writer: &'a mut Writer<'ram, C, M>,
+    file_offset: u64,
+}
+
+impl<C: WriteChannel, M: Releaser> Runs for InTurn<'_, '_, C, M> {
+    fn put(&mut self, bytes: &mut Vec<u8>, at: u64) -> Result<(), Error> {
+        self.writer.write_at(bytes, at - self.file_offset)?;
+        bytes.clear();
         Ok(())
     }
 }
 
-fn pages<C: WriteChannel, M: Releaser, P: PageSource>(
-    writer: &mut Writer<'_, C, M>,
+fn pages<P: PageSource>(
+    runs: &mut (impl Runs + ?Sized),
     source: &P,
     places: &mut [Place],
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), SaveError<P::Error>> {
     let page_size: PageSize = source.page_size();
-    let mut run = Run::default();
+    // Neighbouring pages on their way to the file, and where they belong.
+    let (mut run, mut run_at) = (Vec::new(), 0);
     let mut sent = Ok(());
     let mut count = 0;
     source
@@ -134,13 +209,15 @@ fn pages<C: WriteChannel, M: Releaser, P: PageSource>(
             if let (Page::Data(data), Some(place)) = (content, places.get_mut(block)) {
                 place.bitmap.set(page.0);
                 let at = place.header.pages + (page.0 << page_size.bits());
-                let goes_on = run.at + run.bytes.len() as u64 == at && run.bytes.len() < RUN;
+                let goes_on = run_at + run.len() as u64 == at && run.len() < RUN;
                 if !goes_on {
-                    sent = run.write(writer);
+                    if !run.is_empty() {
+                        sent = runs.put(&mut run, run_at);
+                    }
                     progress(std::mem::take(&mut count));
-                    run.at = at;
+                    run_at = at;
                 }
-                run.bytes.extend_from_slice(data);
+                run.extend_from_slice(data);
             }
             if sent.is_ok() {
                 ControlFlow::Continue(())
@@ -149,8 +226,10 @@ fn pages<C: WriteChannel, M: Releaser, P: PageSource>(
             }
         })
         .map_err(SaveError::Page)?;
-    sent.and_then(|()| run.write(writer))
-        .map_err(|error| SaveError::Send(error.into()))?;
+    if sent.is_ok() && !run.is_empty() {
+        sent = runs.put(&mut run, run_at);
+    }
+    sent.map_err(SaveError::Send)?;
     progress(count);
     Ok(())
 }

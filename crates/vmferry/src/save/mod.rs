@@ -1,15 +1,23 @@
 //! Writing a migration stream: a machine's state and its pages, as QEMU would have sent them.
 //!
 //! [`precopy`] writes a whole stream, all pages before the devices, which any QEMU of the same
-//! machine type loads with a plain `-incoming`. For a stream that lets the guest run before its
+//! machine type loads with a plain `-incoming`; [`multifd()`] spreads its pages over several channels;
+//! [`Forward`] writes what is shown to it while another stream is read. For a stream that lets the guest run before its
 //! pages have come, see [`postcopy`](crate::postcopy).
 
+mod forward;
 mod mapped_ram;
+mod multifd;
+mod parallel;
 mod ram_writer;
+mod rules;
 mod state;
 
-pub use mapped_ram::mapped_ram;
+pub use forward::Forward;
+pub use mapped_ram::{mapped_ram, mapped_ram_at, mapped_ram_parallel};
+pub use multifd::{MultifdOptions, forward_multifd, multifd};
 pub use ram_writer::RamWriter;
+pub use rules::{MeetingPoints, Rules, ZeroPages};
 pub use state::{DeviceState, MachineState};
 
 use std::ops::ControlFlow;
@@ -17,6 +25,7 @@ use std::ops::ControlFlow;
 use crate::error::Error;
 use crate::load::Phase;
 use crate::ram::{BlockIndex, Page, PageIndex, PageKind, PageSource};
+use crate::wire::command::Command;
 use crate::wire::ram::ListFields;
 use crate::wire::section::ElementType;
 use crate::wire::xbzrle::{self, Encoded};
@@ -215,14 +224,21 @@ fn end<E>(
     ram: &RamWriter,
     state: &MachineState,
 ) -> Result<(), SaveError<E>> {
+    if state.rules().is_some_and(|rules| rules.switchover_start) {
+        Command::SwitchoverStart.encode(sink);
+    }
     ram.begin(ElementType::End, sink);
     ram.end(sink);
     state.encode_devices(Phase::Device, sink);
     sink.put(&[ElementType::Eof as u8]);
     if let Some(json) = &state.vmdesc {
-        sink.put(&[vmdesc::ELEMENT]);
-        sink.put(&u32::try_from(json.len()).unwrap_or(u32::MAX).to_be_bytes());
-        sink.put(json);
+        put_vmdesc(json, sink);
     }
     sink.flush().map_err(SaveError::Send)
+}
+
+fn put_vmdesc(json: &[u8], sink: &mut impl Outgoing) {
+    sink.put(&[vmdesc::ELEMENT]);
+    sink.put(&u32::try_from(json.len()).unwrap_or(u32::MAX).to_be_bytes());
+    sink.put(json);
 }

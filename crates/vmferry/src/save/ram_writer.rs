@@ -25,10 +25,15 @@ enum Footers {
 impl RamWriter {
     /// A section with this number and the blocks of `source`.
     pub fn new(source: &impl PageSource, section_id: u32) -> Self {
+        Self::of(source.blocks().clone(), source.page_size(), section_id)
+    }
+
+    /// A section with this number and these blocks.
+    pub fn of(blocks: RamBlocks, page_size: PageSize, section_id: u32) -> Self {
         Self {
             section_id,
-            page_size: source.page_size(),
-            blocks: source.blocks().clone(),
+            page_size,
+            blocks,
             current: None,
             footers: Footers::Written,
         }
@@ -53,6 +58,12 @@ impl RamWriter {
 
     /// Writes the START element: the block list alone.
     pub fn start(&mut self, sink: &mut impl Sink, fields: ListFields) {
+        self.begin_start(sink, fields);
+        self.end(sink);
+    }
+
+    /// Begins the START element with the block list; other records may follow.
+    pub(super) fn begin_start(&mut self, sink: &mut impl Sink, fields: ListFields) {
         let header = SectionHeader {
             section_id: self.section_id,
             idstr: ram::IDSTR.to_owned(),
@@ -61,7 +72,16 @@ impl RamWriter {
         };
         header.encode(ElementType::Start, sink);
         ram::encode_blocks(&self.blocks, fields, sink);
-        self.end(sink);
+    }
+
+    /// Marks a meeting point of all multifd channels.
+    pub(super) fn flush_mark(&self, sink: &mut impl Sink) {
+        let record = Record {
+            kind: RecordKind::MultifdFlush,
+            offset: 0,
+            block: BlockRef::Named,
+        };
+        sink.put(&record.word().to_be_bytes());
     }
 
     /// Writes the START element of a mapped-ram file up to its first block: for each comes an

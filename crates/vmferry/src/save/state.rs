@@ -1,6 +1,6 @@
 //! A machine's state without its RAM.
 
-use super::RamWriter;
+use super::{RamWriter, Rules};
 use crate::load::{Configuration, DeviceSection, Phase};
 use crate::ram::PageSource;
 use crate::wire::section::{FOOTER_LEN, SectionHeader};
@@ -93,6 +93,11 @@ impl MachineState {
     pub(crate) fn lacks_shared_memory(&self) -> bool {
         let configuration = self.configuration.as_ref();
         configuration.is_some_and(|c| c.has_capability(configuration::X_IGNORE_SHARED))
+    }
+
+    /// What its machine type decides about a stream, where it tells its release.
+    pub(crate) fn rules(&self) -> Option<Rules> {
+        Rules::of(&self.configuration.as_ref()?.machine)
     }
 
     /// A section number that no device has: for the RAM.

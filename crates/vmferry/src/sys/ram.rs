@@ -95,12 +95,6 @@ impl<'ram> RamSlice<'ram> {
         })
     }
 
-    /// The address behind its last byte.
-    #[inline]
-    pub(super) fn end(&self) -> *const u8 {
-        self.ptr.wrapping_add(self.len)
-    }
-
     /// Its length in bytes.
     #[inline]
     pub fn len(&self) -> usize {

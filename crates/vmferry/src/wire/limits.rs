@@ -22,9 +22,8 @@ pub const RAM_BLOCK_LENGTH: u64 = 1 << 52;
 /// MiB; graphics and VFIO devices carry more.
 pub const DEVICE_STATE: usize = 64 << 20;
 
-/// Bytes of one device section that stands before the RAM (virtio-mem: one bit for each of its
-/// blocks of memory).
-pub const EARLY_SECTION: usize = TAKE;
+/// Bytes of a package of a postcopy migration, which holds the device sections.
+pub const PACKAGE: usize = DEVICE_STATE;
 
 /// Bytes of the JSON description of the device sections (a machine with 70 devices: 300 KiB).
 pub const VMDESC: usize = 16 << 20;
@@ -38,6 +37,15 @@ pub const MAPPED_BITMAP: usize = 64 << 20;
 
 /// Sections of one stream: START and FULL elements.
 pub const SECTIONS: usize = 1 << 16;
+
+/// Iterable sections of one stream: `ram`, and one for each device that sends its state in pieces.
+pub const ITERABLES: usize = 1024;
+
+/// Bytes of bits in one chunk of a dirty bitmap, as QEMU bounds them.
+pub const DIRTY_BITMAP_CHUNK: usize = 10 << 10;
+
+/// Assumptions that a summary lists.
+pub const ASSUMPTIONS: usize = 256;
 
 /// Payload of a return-path message, as QEMU's own source bounds it.
 pub const RETURN_PATH: u16 = 512;

@@ -20,7 +20,11 @@
 //! | [`return_path`] | messages from destination to source |
 //! | [`ram`] | the records inside a `ram` section |
 //! | [`mapped_ram`] | RAM at fixed places of a file |
+//! | [`multifd`] | packets of pages, in channels beside the main one |
+//! | [`dirty_bitmap`] | which parts of a disk were written since a backup |
+//! | [`other_sections`] | how long what we do not read is |
 //! | [`globalstate`] | the run state that travels with the devices |
+//! | [`virtio`] | a virtio device, which its description leaves opaque |
 //! | [`vmdesc`] | the trailing JSON: finding it, and what it says of each device |
 //! | [`vmstate`] | a device's state, with the names of its fields |
 //! | [`xbzrle`] | a page as its differences from the page as it was |
@@ -32,14 +36,18 @@
 
 pub mod command;
 pub mod configuration;
+pub mod dirty_bitmap;
 pub mod globalstate;
 pub mod header;
 pub mod limits;
 pub mod mapped_ram;
+pub mod multifd;
+pub mod other_sections;
 pub mod ram;
 pub mod return_path;
 pub mod section;
 mod source;
+pub mod virtio;
 pub mod vmdesc;
 pub mod vmstate;
 pub mod xbzrle;

@@ -165,21 +165,20 @@ pub fn decode_blocks(
     let mut blocks = RamBlocks::default();
     let mut left = total;
     while left > 0 {
-        let block = decode_block(source, &blocks, left, page_size, fields)?;
+        let block = decode_block(source, &mut blocks, left, page_size, fields)?;
         left = left.saturating_sub(block.used_length);
-        blocks.insert(block);
     }
     Ok(blocks)
 }
 
-/// Reads the next entry of a list that holds `blocks` already, and of whose length `left` bytes are
-/// left.
+/// Reads the next entry of a list, of whose length `left` bytes are left, and adds it to those that are
+/// in `blocks` already.
 ///
 /// # Errors
 /// As for [`decode_blocks`].
 pub fn decode_block(
     source: &mut impl Source,
-    blocks: &RamBlocks,
+    blocks: &mut RamBlocks,
     left: u64,
     page_size: PageSize,
     fields: ListFields,
@@ -212,19 +211,22 @@ pub fn decode_block(
         let expected = format!("at most the {left:#x} bytes that are left of all blocks");
         return Err(FormatError::unexpected(at, WHAT, expected, found).into());
     }
-    let host_page_size = match fields {
-        ListFields::Plain => None,
-        ListFields::HostPageSize => host_page_size(source, page_size)?,
+    let (host_page_size, address) = match fields {
+        ListFields::Plain => (None, None),
+        ListFields::HostPageSize => (host_page_size(source, page_size)?, None),
         ListFields::GuestAddress => {
-            source.be64("the address of a RAM block")?;
-            None
+            let address = source.be64("the address of a RAM block")?;
+            (None, Some(address))
         }
     };
-    Ok(RamBlock {
+    let block = RamBlock {
         idstr,
         used_length,
         host_page_size,
-    })
+    };
+    let index = blocks.insert(block.clone());
+    blocks.set_address(index, address);
+    Ok(block)
 }
 
 /// The page size behind a block's length, if there is one.
@@ -245,15 +247,20 @@ fn host_page_size(source: &mut impl Source, page_size: PageSize) -> Result<Optio
     Ok(Some(next))
 }
 
-/// Writes a MEM_SIZE record with the block list; `fields` must not be
-/// [`ListFields::GuestAddress`], whose addresses we do not keep.
+/// Writes a MEM_SIZE record with the block list. With [`ListFields::GuestAddress`], a block without an
+/// address gets 0.
 pub fn encode_blocks(blocks: &RamBlocks, fields: ListFields, sink: &mut impl Sink) {
     sink.put(&(blocks.total_length() | MEM_SIZE).to_be_bytes());
-    for (_, block) in blocks.iter() {
+    for (index, block) in blocks.iter() {
         sink.put_name(&block.idstr);
         sink.put(&block.used_length.to_be_bytes());
-        if let (ListFields::HostPageSize, Some(size)) = (fields, block.host_page_size) {
-            sink.put(&size.to_be_bytes());
+        match (fields, block.host_page_size) {
+            (ListFields::HostPageSize, Some(size)) => sink.put(&size.to_be_bytes()),
+            (ListFields::GuestAddress, _) => {
+                let address = blocks.address(index).unwrap_or_default();
+                sink.put(&address.to_be_bytes());
+            }
+            (ListFields::Plain | ListFields::HostPageSize, _) => {}
         }
     }
 }
@@ -311,6 +318,23 @@ mod tests {
         let mut bytes = Vec::new();
         encode_blocks(&table, ListFields::HostPageSize, &mut bytes);
         assert_eq!(bytes[8..], list[..list.len() - 8]);
+    }
+
+    #[test]
+    fn the_address_of_a_block_is_kept_and_written_back() {
+        // As QEMU 10.0.2 lists them with `x-ignore-shared`.
+        let list = b"\x07pc.bios\0\0\0\0\0\x04\0\0\0\0\0\0\xff\xfc\0\0\
+            \x06pc.rom\0\0\0\0\0\x02\0\0\0\0\0\0\0\x0c\0\0";
+        let table = blocks(list, 0x6_0000, ListFields::GuestAddress).unwrap();
+        let address = |name| table.address(table.find(name).unwrap());
+        assert_eq!(address("pc.bios"), Some(0xfffc_0000));
+        assert_eq!(address("pc.rom"), Some(0xc_0000));
+        let mut bytes = Vec::new();
+        encode_blocks(&table, ListFields::GuestAddress, &mut bytes);
+        assert_eq!(bytes[8..], list[..]);
+        for end in 0..list.len() {
+            assert!(blocks(&list[..end], 0x6_0000, ListFields::GuestAddress).is_err());
+        }
     }
 
     #[test]

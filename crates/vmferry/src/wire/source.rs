@@ -27,6 +27,21 @@ pub trait Source {
     /// The stream cannot be read.
     fn peek_some(&mut self) -> Result<&[u8], Error>;
 
+    /// Goes over the next `n` bytes, however many. `what` names them, for the error. A source that has
+    /// places does not read them.
+    ///
+    /// # Errors
+    /// The stream ends within them, or cannot be read.
+    fn skip(&mut self, mut n: u64, what: &'static str) -> Result<(), Error> {
+        while n > 0 {
+            let piece =
+                usize::try_from(n).map_or(super::limits::TAKE, |n| n.min(super::limits::TAKE));
+            self.take(piece, what)?;
+            n = n.saturating_sub(piece as u64);
+        }
+        Ok(())
+    }
+
     /// Offset in bytes, from the start of the stream, of the next byte.
     fn position(&self) -> u64;
 

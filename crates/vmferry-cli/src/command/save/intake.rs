@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
 use vmferry::channel::ReadChannel;
-use vmferry::load::{Configuration, DeviceSection, LoadError, Options, Summary, Visitor, load};
+use vmferry::load::{
+    Configuration, DeviceSection, LoadError, Options, Origin, Summary, Visitor, load,
+};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::stream::Reader;
 use vmferry::wire::{configuration, globalstate};
@@ -107,11 +109,18 @@ impl Visitor for Into {
         block: BlockIndex,
         page: PageIndex,
         content: Page<'_>,
+        _: Origin,
     ) -> Result<(), IntakeError> {
-        Ok(self.writer.page(block, page, content)?)
+        Ok(self.writer.put(block, page, content)?)
     }
 
-    fn differences(&mut self, _: BlockIndex, _: PageIndex, _: &[u8]) -> Result<(), IntakeError> {
+    fn differences(
+        &mut self,
+        _: BlockIndex,
+        _: PageIndex,
+        _: &[u8],
+        _: Origin,
+    ) -> Result<(), IntakeError> {
         Err(IntakeError::Differences)
     }
 

@@ -49,7 +49,7 @@ pub fn run(global: &Global, save: &Save) -> Result<ExitCode> {
     }
 }
 
-fn open_or_create(global: &Global) -> Result<Store> {
+pub(super) fn open_or_create(global: &Global) -> Result<Store> {
     let path = store_path(global)?;
     // A store is made where it was asked for, but a mistyped path is no reason to make folders.
     if let (None, Some(parent)) = (&global.store, path.parent()) {

@@ -117,7 +117,28 @@ impl<C: ReadChannel> Reader<C> {
             self.start += usize::try_from(n).unwrap_or(0);
             return Ok(());
         }
+        if self.skip_in_channel(n)? {
+            return Ok(());
+        }
         self.take_in_pieces(n, |_| Ok(()))
+    }
+
+    /// Lets the channel go over what is not read ahead, if it can and it is worth a call.
+    fn skip_in_channel(&mut self, n: u64) -> Result<bool> {
+        self.usable()?;
+        let beyond = n - (self.end - self.start) as u64;
+        if beyond < self.config.window as u64 || self.config.descriptors > 0 {
+            return Ok(false);
+        }
+        match self.channel.skip(beyond) {
+            Ok(true) => {
+                self.base += self.end as u64 + beyond;
+                (self.start, self.end, self.tail) = (0, 0, 0);
+                Ok(true)
+            }
+            Ok(false) => Ok(false),
+            Err(error) => Err(self.channel_failed(error)),
+        }
     }
 
     /// Takes the next `n` bytes and writes them to `out`.

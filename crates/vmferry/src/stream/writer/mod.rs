@@ -42,7 +42,8 @@ pub struct WriterConfig {
 impl Default for WriterConfig {
     fn default() -> Self {
         Self {
-            buffer: 32 << 10,
+            // Eight pages, each with the head of its record: a page that room was reserved for is not split.
+            buffer: (32 << 10) + 64,
             max_segments: 64,
             max_queued: 1 << 20,
             zero_copy_min: None,

@@ -131,7 +131,11 @@ impl<'ram, C: WriteChannel, M: Releaser> Writer<'ram, C, M> {
 
     /// Guest memory that stays where it is until it is sent. It may change until then, and what is
     /// sent is what it holds at that moment. Then it is kept or given back.
-    #[inline]
+    #[allow(
+        clippy::inline_always,
+        reason = "as a call, the slice goes through the stack"
+    )]
+    #[inline(always)]
     #[doc(alias = "qemu_put_buffer_async")]
     pub fn put_ram(&mut self, memory: RamSlice<'ram>, release: Release) {
         let mark = match release {
@@ -153,7 +157,9 @@ impl<'ram, C: WriteChannel, M: Releaser> Writer<'ram, C, M> {
     #[cold]
     #[inline(never)]
     fn put_ram_slowly(&mut self, memory: RamSlice<'ram>, mark: Mark) {
-        self.make_room();
+        if !self.queue.has_room_for(memory.len()) {
+            self.make_room();
+        }
         self.queue.push_any_ram(memory, mark);
         self.keep_bounds();
     }

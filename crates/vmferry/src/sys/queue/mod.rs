@@ -41,10 +41,6 @@ pub(crate) struct SendQueue<'ram> {
     /// What the last segment is a part of, and so can be extended by: the origin of a slice, or our
     /// buffer, or null.
     last_origin: *const u8,
-    /// Where the last segment ends, if it is guest memory, and what is to become of that: what goes on
-    /// there extends it.
-    open_end: *const u8,
-    open_mark: Mark,
     /// The segments of memory that is to be given back once it is sent.
     marked: Vec<Marked>,
     /// The channel has taken everything before `segments[first]`, and `skip` bytes of that.
@@ -87,8 +83,6 @@ impl<'ram> SendQueue<'ram> {
             max_queued,
             referenced: 0,
             last_origin: ptr::null(),
-            open_end: ptr::null(),
-            open_mark: Mark::Keep,
             marked: Vec::new(),
             first: 0,
             skip: 0,
@@ -150,12 +144,20 @@ impl<'ram> SendQueue<'ram> {
     }
 
     /// Refers to guest memory; `false` if it is one piece, or some bytes, too many.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "as for `push_slice`")]
+    #[inline(always)]
     pub(crate) fn push_ram(&mut self, slice: RamSlice<'ram>, mark: Mark) -> bool {
-        if self.pending() + slice.len > self.max_queued {
+        // Not what is pending: what is copied has a bound of its own, and what was sent in part is
+        // looked at when there is nothing else to do.
+        if self.referenced + slice.len > self.max_queued {
             return false;
         }
         self.push_slice(slice, mark)
+    }
+
+    /// Whether there is room for `n` bytes more, now that what was sent in part is not counted.
+    pub(crate) fn has_room_for(&self, n: usize) -> bool {
+        self.count + 2 <= self.max_segments && self.pending() + n <= self.max_queued
     }
 
     /// As [`push_ram`](Self::push_ram), however many bytes it is.
@@ -169,19 +171,12 @@ impl<'ram> SendQueue<'ram> {
     )]
     #[inline(always)]
     fn push_slice(&mut self, slice: RamSlice<'ram>, mark: Mark) -> bool {
-        if self.extends_last(&slice, mark) {
-            let last = &mut self.segments[self.count - 1];
-            *last = Segment::from_parts(last.as_ptr(), last.len() + slice.len);
-            self.referenced += slice.len;
-            self.open_end = slice.end();
+        if self.run == self.filled && self.extend_last(&slice, mark) {
             return true;
         }
-        if !self.push_segment(Segment::from_parts(slice.ptr, slice.len)) {
+        if !self.push_segment(Segment::from_parts(slice.ptr, slice.len), slice.origin) {
             return false;
         }
-        self.last_origin = slice.origin;
-        self.open_end = slice.end();
-        self.open_mark = mark;
         if mark == Mark::Release {
             self.mark_last(slice.origin);
         }
@@ -207,14 +202,17 @@ impl<'ram> SendQueue<'ram> {
 
     /// As [`push_borrowed`](Self::push_borrowed), however many bytes they are.
     pub(crate) fn push_any_borrowed(&mut self, bytes: &'ram [u8]) -> bool {
-        self.push_segment(Segment::new(bytes))
+        self.push_segment(Segment::new(bytes), ptr::null())
     }
 
     /// Refers to shared bytes and keeps them alive, however many they are; gives them back if they
     /// are one piece too many.
     pub(crate) fn push_shared(&mut self, bytes: Arc<[u8]>) -> Result<(), Arc<[u8]>> {
         // A reference to the bytes would have to live as long as the queue.
-        if !self.push_segment(Segment::from_parts(bytes.as_ptr(), bytes.len())) {
+        if !self.push_segment(
+            Segment::from_parts(bytes.as_ptr(), bytes.len()),
+            ptr::null(),
+        ) {
             return Err(bytes);
         }
         self.buffer.owners.push(Owner::Shared { _bytes: bytes });
@@ -231,7 +229,10 @@ impl<'ram> SendQueue<'ram> {
         if bytes.is_empty() {
             return Ok(());
         }
-        if !self.push_segment(Segment::from_parts(bytes.as_ptr(), bytes.len())) {
+        if !self.push_segment(
+            Segment::from_parts(bytes.as_ptr(), bytes.len()),
+            ptr::null(),
+        ) {
             return Err(value);
         }
         self.buffer.owners.push(Owner::Owned { _value: value });
@@ -290,7 +291,6 @@ impl<'ram> SendQueue<'ram> {
         self.count = 0;
         self.referenced = 0;
         self.last_origin = ptr::null();
-        self.open_end = ptr::null();
         self.marked.clear();
         self.first = 0;
         self.skip = 0;
@@ -319,10 +319,11 @@ impl<'ram> SendQueue<'ram> {
         }
     }
 
-    /// Puts a segment behind what waits; `false` if there is no slot for it and for the run before.
+    /// Puts a segment, a part of what begins at `origin`, behind what waits; `false` if there is no slot
+    /// for it and for the run before.
     #[allow(clippy::inline_always, reason = "as for `push_slice`")]
     #[inline(always)]
-    fn push_segment(&mut self, segment: Segment<'ram>) -> bool {
+    fn push_segment(&mut self, segment: Segment<'ram>, origin: *const u8) -> bool {
         if self.count + 2 > self.max_segments {
             return false;
         }
@@ -330,19 +331,33 @@ impl<'ram> SendQueue<'ram> {
         self.segments[self.count] = segment;
         self.count += 1;
         self.referenced += segment.len();
-        self.last_origin = ptr::null();
-        self.open_end = ptr::null();
+        self.last_origin = origin;
         true
     }
 
-    /// Whether `slice` goes on where the last segment ends, in the same slice of guest memory, and
-    /// is to be treated as that is.
+    /// Lets the last segment go on over `slice`; `false` if `slice` is not what goes on there, in the
+    /// same slice of guest memory, and to be treated as that is.
     #[inline]
-    fn extends_last(&self, slice: &RamSlice<'ram>, mark: Mark) -> bool {
-        self.open_end == slice.ptr
-            && self.last_origin == slice.origin
-            && self.open_mark == mark
-            && self.run == self.filled
+    fn extend_last(&mut self, slice: &RamSlice<'ram>, mark: Mark) -> bool {
+        // Nothing begins at null, so there is a last segment, and it is guest memory.
+        if self.last_origin != slice.origin {
+            return false;
+        }
+        let index = self.count - 1;
+        let last = &mut self.segments[index];
+        if last.as_ptr().wrapping_add(last.len()) != slice.ptr {
+            return false;
+        }
+        let is_marked = self
+            .marked
+            .last()
+            .is_some_and(|marked| marked.segment == index);
+        if is_marked != (mark == Mark::Release) {
+            return false;
+        }
+        *last = Segment::from_parts(last.as_ptr(), last.len() + slice.len);
+        self.referenced += slice.len;
+        true
     }
 }
 

@@ -11,6 +11,8 @@
 
 mod description;
 
+use std::ops::Range;
+
 use serde::Deserialize;
 
 pub use description::{Field, Vmsd};
@@ -47,6 +49,21 @@ pub fn locate(bytes: &[u8]) -> Option<usize> {
         length as usize == json.len() && json.first() == Some(&b'{')
     });
     eof.map(|eof| eof.saturating_add(1))
+}
+
+/// Where elements may stand in `bytes` that do not reach to the end, in their order: each stands behind the byte
+/// that ends the elements, fits, and begins with a brace.
+pub fn candidates(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
+    const WITH_EOF: usize = 1 + HEAD;
+    let places = bytes.windows(WITH_EOF + 1).enumerate();
+    places.filter_map(|(eof, window)| {
+        let [0, ELEMENT, a, b, c, d, b'{'] = window else {
+            return None;
+        };
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        let end = eof.checked_add(WITH_EOF)?.checked_add(length)?;
+        (end <= bytes.len()).then(|| eof.saturating_add(1)..end)
+    })
 }
 
 /// A description: the devices of a stream.
@@ -179,5 +196,7 @@ mod tests {
         }
         bytes.push(0);
         assert_eq!(locate(&bytes), None);
+        let all: Vec<_> = candidates(&bytes).collect();
+        assert_eq!(all.last(), Some(&(start..bytes.len() - 1)));
     }
 }

@@ -1,11 +1,29 @@
 //! The command line: what can be said, and the help for it.
 
+mod convert;
+mod diff;
+mod export;
+mod help;
+mod inspect;
+mod map;
+mod report;
+mod verify;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 use vmferry_store::{CheckpointRef, VmName};
+
+pub use convert::{Convert, Form, ImageFormat};
+pub use diff::Diff;
+pub use export::{Export, Format};
+pub use help::{Completions, Man};
+pub use inspect::Inspect;
+pub use map::Map;
+pub use report::Report;
+pub use verify::Verify;
 
 use crate::ui::ProgressStyle;
 
@@ -16,7 +34,7 @@ use crate::ui::ProgressStyle;
     version,
     max_term_width = 100,
     after_help = "The result goes to standard output, everything else to standard error.\n\
-        Exit status: 0 done, 1 found damage, 2 could not do it, 130 or 143 interrupted.\n\
+        Exit status: 0 done, 1 found damage or a difference, 2 could not do it, 130 or 143 interrupted.\n\
         What is not said here is looked for in VMFERRY_STORE, VMFERRY_PROGRESS, VMFERRY_MODE and\n\
         VMFERRY_STALL_TIMEOUT, then in $XDG_CONFIG_HOME/vmferry/config.toml (store, progress, mode,\n\
         stall-timeout)."
@@ -74,8 +92,24 @@ pub enum Command {
     List(List),
     /// Look into a checkpoint or a saved stream
     Inspect(Inspect),
+    /// Draw a picture of a guest's memory
+    Map(Map),
+    /// Write a page that shows all that is in a saved state
+    Report(Report),
+    /// Prove that a checkpoint or a saved stream is whole
+    Verify(Verify),
+    /// Write a saved machine's memory for other tools: gdb, crash, drgn, Volatility
+    Export(Export),
+    /// Tell what changed between two saved states
+    Diff(Diff),
+    /// Write a saved machine in another form
+    Convert(Convert),
     /// Delete checkpoints
     Delete(Delete),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Print a manual page
+    Man(Man),
     /// Hold on to a guest while it is being saved (started by 'save')
     #[command(name = crate::guardian::COMMAND, hide = true)]
     Guardian,
@@ -207,21 +241,26 @@ pub struct Serve {
 
 /// List checkpoints
 #[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  All of them, and those of one machine:
+      vmferry list
+      vmferry list web
+
+  The newest one's id, for a script:
+      vmferry list web --json | jq -r '.checkpoints[-1].id'")]
 pub struct List {
     /// Only those of this machine
     pub vm: Option<VmName>,
 }
 
-/// Look into a checkpoint or a saved stream
-#[derive(Debug, Args)]
-pub struct Inspect {
-    /// A file with a migration stream ('-' for standard input), or a checkpoint: 'vm', 'vm@id'
-    #[arg(value_name = "FILE|VM[@ID]")]
-    pub what: String,
-}
-
 /// Delete checkpoints
 #[derive(Debug, Args)]
+#[command(after_long_help = "One that is being restored from is not deleted.
+
+Examples:
+  The newest one, and one by the beginning of its id:
+      vmferry delete web@latest
+      vmferry delete web@20261126T08")]
 pub struct Delete {
     /// The checkpoints: 'vm@latest', or 'vm@' and (the beginning of) an id
     #[arg(value_name = "VM@ID", required = true, value_parser = whole_reference)]

@@ -1,0 +1,210 @@
+//! Reading the pages of a multifd channel, beside the bare libraries that decompress them.
+//!
+//! `cargo bench -p vmferry-benches --bench multifd -- [--mib N] [--rounds N]`
+//!
+//! One channel with N MiB of pages (64), half of them noise and half hexadecimal text. Ours is a whole pass with a
+//! visitor that keeps nothing; the peer gets the same payloads, packet by packet, and looks at nothing else. The two
+//! take turns; a line gives MB of pages per second for each, and the ratio of ours to the peer's, round by round.
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use flate2::{Decompress, FlushDecompress};
+use vmferry::load::{
+    Channels, Configuration, DeviceSection, Image, Options, Origin, Visitor, VmDescRule,
+    load_channels,
+};
+use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlock, RamBlocks};
+use vmferry::save::{self, MultifdOptions};
+use vmferry::wire::multifd::{Init, Method, PACKET_BYTES, Packet};
+use vmferry::wire::{SliceSource, Source};
+use vmferry_benches::{Figures, describe};
+use zstd::stream::raw::{Decoder, Operation};
+
+const PAGE: usize = 4096;
+
+fn main() -> Result<()> {
+    let (mut mib, mut rounds) = (64, 5);
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut number = || {
+            words
+                .next()
+                .context("a number is missing")?
+                .parse()
+                .context("a number")
+        };
+        match word.as_str() {
+            // What `cargo bench` adds.
+            "--bench" => {}
+            "--mib" => mib = number()?,
+            "--rounds" => rounds = number()?,
+            other => bail!("'{other}': --mib N, --rounds N"),
+        }
+    }
+    let image = machine(mib);
+    println!("{}; {mib} MiB, {rounds} rounds", describe());
+    println!("method ours-MB/s bare-MB/s ratio");
+    for method in [Method::None, Method::Zlib, Method::Zstd] {
+        let (mut main, mut channels) = (Vec::new(), vec![Vec::new()]);
+        let options = MultifdOptions::new(method);
+        let state = (&image.state, &image);
+        save::multifd(
+            &mut main,
+            &mut channels,
+            state,
+            &options,
+            &|| {},
+            &mut |_| {},
+        )?;
+        let channel = channels.remove(0);
+        let payloads = payloads(&channel)?;
+        let (mut ours, mut bare) = (Figures::default(), Figures::default());
+        for _ in 0..rounds {
+            ours.push(rate(mib, || read(&main, &channel))?);
+            bare.push(rate(mib, || decompress(method, &payloads))?);
+        }
+        let ratio = ours.over(&bare);
+        println!("{} {ours:.0} {bare:.0} {ratio}", method.name());
+    }
+    Ok(())
+}
+
+/// A machine with so much memory, as a generator makes it.
+fn machine(mib: u64) -> Image {
+    let mut image = Image::default();
+    let Ok(()) = image.configuration(&Configuration {
+        machine: "pc-q35-10.0".into(),
+        ..Configuration::default()
+    });
+    let block = RamBlock {
+        idstr: "pc.ram".into(),
+        used_length: mib << 20,
+        host_page_size: None,
+    };
+    let blocks = std::iter::once(block);
+    let Ok(()) = image.ram_blocks(&blocks.collect(), PageSize::X86);
+    let mut state = 1_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for page in 0..mib << 8 {
+        let mut data = Vec::with_capacity(PAGE);
+        while data.len() < PAGE {
+            match page % 2 {
+                0 => data.extend(next().to_le_bytes()),
+                _ => data.extend(format!("{:016x}", next()).bytes()),
+            }
+        }
+        image.put(BlockIndex(0), PageIndex(page), Page::Data(&data));
+    }
+    image
+}
+
+fn rate(mib: u64, work: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let from = Instant::now();
+    work()?;
+    let mb = f64::from(u32::try_from(mib << 20).unwrap_or(u32::MAX)) / 1e6;
+    Ok(mb / from.elapsed().as_secs_f64())
+}
+
+/// Each payload, with the bytes that it becomes.
+fn payloads(channel: &[u8]) -> Result<Vec<(&[u8], usize)>> {
+    let mut source = SliceSource::new(channel);
+    Init::decode(&mut source)?;
+    let mut payloads = Vec::new();
+    while !source.peek(1)?.is_empty() {
+        let Packet::Pages(packet) = Packet::decode(&mut source, PageSize::X86)? else {
+            bail!("a device's state");
+        };
+        if !packet.normal.is_empty() {
+            let size = usize::try_from(packet.size)?;
+            let payload = source.take_slice(size, "a payload")?;
+            payloads.push((payload, packet.normal.len() * PAGE));
+        }
+    }
+    Ok(payloads)
+}
+
+fn decompress(method: Method, payloads: &[(&[u8], usize)]) -> Result<()> {
+    let mut out = vec![0; PACKET_BYTES + 64];
+    let mut zlib = Decompress::new(true);
+    let mut zstd = Decoder::new()?;
+    for (payload, len) in payloads {
+        let made = match method {
+            Method::Zlib => {
+                let before = zlib.total_out();
+                zlib.decompress(payload, &mut out, FlushDecompress::None)?;
+                usize::try_from(zlib.total_out() - before)?
+            }
+            Method::Zstd => zstd.run_on_buffers(payload, &mut out)?.bytes_written,
+            _ => {
+                out[..*len].copy_from_slice(payload);
+                *len
+            }
+        };
+        ensure!(made == *len, "{made} bytes of {len}");
+        black_box(&out);
+    }
+    Ok(())
+}
+
+fn read(main: &[u8], channel: &[u8]) -> Result<()> {
+    let mut channels = Channels::new(SliceSource::new(main));
+    channels.multifd.push(SliceSource::new(channel));
+    let options = Options {
+        vmdesc: VmDescRule::Optional,
+        ..Options::default()
+    };
+    load_channels(&mut channels, &mut Nothing, &options)?;
+    Ok(())
+}
+
+/// Keeps nothing.
+struct Nothing;
+
+impl Visitor for Nothing {
+    type Error = Infallible;
+
+    fn configuration(&mut self, _: &Configuration) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn ram_blocks(&mut self, _: &RamBlocks, _: PageSize) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn page(
+        &mut self,
+        _: BlockIndex,
+        _: PageIndex,
+        content: Page<'_>,
+        _: Origin,
+    ) -> Result<(), Infallible> {
+        black_box(content);
+        Ok(())
+    }
+
+    fn differences(
+        &mut self,
+        _: BlockIndex,
+        _: PageIndex,
+        _: &[u8],
+        _: Origin,
+    ) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn device(&mut self, _: &DeviceSection<'_>) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn vmdesc(&mut self, _: &[u8]) -> Result<(), Infallible> {
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! Checkpoints made of files, and of other checkpoints.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use vmferry::container::Container;
+use vmferry::load::{DeviceSection, Phase, Split, Visitor};
+use vmferry::ram::PageSource;
+use vmferry::save::{DeviceState, MachineState};
+use vmferry::wire::configuration;
+use vmferry_store::manifest::{Machine, SaveRecord};
+use vmferry_store::{Details, SaveOptions, VmName, Writer};
+
+use super::Convert;
+use super::file::Written;
+use super::libvirt::domain_name;
+use super::watched::Watched;
+use crate::args::Global;
+use crate::command::save::open_or_create;
+use crate::saved::Saved;
+
+pub(super) fn write(
+    global: &Global,
+    convert: &Convert,
+    saved: &Saved,
+    state: &MachineState,
+    source: &Watched<'_>,
+) -> Result<Written> {
+    let shared = state.configuration.as_ref();
+    if shared.is_some_and(|c| c.has_capability(configuration::X_IGNORE_SHARED)) {
+        bail!(
+            "the machine was saved with capability 'x-ignore-shared': its shared memory is not there, so it would \
+             make no whole checkpoint"
+        );
+    }
+    let vm = name(convert, saved)?;
+    let began = Instant::now();
+    let store = open_or_create(global)?;
+    let mut writer = store.save(vm, &SaveOptions::default())?;
+    fill(&mut writer, state, source)?;
+    source.interrupted()?;
+    let mut details = details(saved);
+    details.machine.run_state = state.run_state().map(str::to_owned);
+    details.save.duration_us = u64::try_from(began.elapsed().as_micros()).ok();
+    details.stream_bytes = saved.summary().map(|summary| summary.bytes);
+    let manifest = writer.publish(details)?;
+    Ok((manifest.name().to_string(), None))
+}
+
+/// Shows the machine to the store, as its stream would have.
+fn fill(writer: &mut Writer, state: &MachineState, source: &Watched<'_>) -> Result<()> {
+    if let Some(configuration) = &state.configuration {
+        writer.configuration(&stream_configuration(configuration))?;
+    }
+    writer.ram_blocks(source.blocks(), source.page_size())?;
+    let of_phase = |phase| {
+        let devices = state.devices.iter();
+        devices.filter(move |device| device.phase == phase)
+    };
+    for device in of_phase(Phase::Early) {
+        writer.device(&section(device))?;
+    }
+    let mut put = Ok(());
+    source.pages(&|_, _| true, &mut |block, page, content| {
+        put = writer.put(block, page, content);
+        match put {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    })?;
+    put?;
+    for device in of_phase(Phase::Device) {
+        writer.device(&section(device))?;
+    }
+    if let Some(json) = &state.vmdesc {
+        writer.vmdesc(json)?;
+    }
+    Ok(())
+}
+
+/// A checkpoint's pages are in records of a stream, wherever they came from.
+fn stream_configuration(
+    configuration: &configuration::Configuration,
+) -> configuration::Configuration {
+    let mut configuration = configuration.clone();
+    let capabilities = &mut configuration.capabilities;
+    capabilities.retain(|capability| capability != configuration::MAPPED_RAM);
+    configuration
+}
+
+fn section(device: &DeviceState) -> DeviceSection<'_> {
+    DeviceSection {
+        section_id: device.header.section_id,
+        idstr: &device.header.idstr,
+        instance_id: device.header.instance_id,
+        version_id: device.header.version_id,
+        phase: device.phase,
+        split: Split::Vmdesc,
+        payload: device.payload(),
+        element: &device.element,
+        offset: 0,
+    }
+}
+
+fn name(convert: &Convert, saved: &Saved) -> Result<VmName> {
+    if let Some(vm) = &convert.vm {
+        return Ok(vm.clone());
+    }
+    if let Some(Container::Libvirt(image)) = saved.container() {
+        let domain = domain_name(&image.xml)?;
+        return domain.parse().with_context(|| {
+            format!(
+                "the domain's name is no name for a checkpoint: say one behind '{}'",
+                convert.what
+            )
+        });
+    }
+    match saved.manifest() {
+        Some(manifest) => Ok(manifest.vm.clone()),
+        None => bail!(
+            "which name is the checkpoint to have? Say it behind '{}'",
+            convert.what
+        ),
+    }
+}
+
+/// What there is to remember besides.
+fn details(saved: &Saved) -> Details {
+    if let Some(manifest) = saved.manifest() {
+        return Details {
+            created: Some(manifest.created),
+            machine: manifest.machine.clone(),
+            block_devices: manifest.block_devices.clone(),
+            save: manifest.save.clone(),
+            warnings: manifest.warnings.clone(),
+            tags: manifest.tags.clone(),
+            ..Details::default()
+        };
+    }
+    let mut details = Details {
+        save: SaveRecord {
+            tool: Some(format!("vmferry {}", env!("CARGO_PKG_VERSION"))),
+            ..SaveRecord::default()
+        },
+        machine: Machine::default(),
+        warnings: vec![
+            "made from a file: the disks that go with it are those of the moment when the file was written"
+                .to_owned(),
+        ],
+        ..Details::default()
+    };
+    match saved.container() {
+        Some(Container::Qcow2(snapshot)) => {
+            details.created = jiff::Timestamp::try_from(snapshot.created).ok();
+            let tag = ("snapshot".to_owned(), snapshot.name.clone());
+            details.tags.extend([tag]);
+        }
+        Some(Container::Libvirt(image)) => {
+            details.machine.name = domain_name(&image.xml).ok();
+        }
+        _ => {}
+    }
+    details
+}

@@ -1,0 +1,69 @@
+//! Streams and mapped-ram files.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use vmferry::channel;
+use vmferry::save::{self, MachineState};
+use vmferry::stream::Writer;
+
+use super::watched::Watched;
+use super::{Convert, piped};
+use crate::command::serve::{stream_config, take_stdout};
+use crate::export::output::{Output, What};
+
+/// What was written, and its bytes where they are known.
+pub(super) type Written = (String, Option<u64>);
+
+pub(super) fn stream(
+    convert: &Convert,
+    state: &MachineState,
+    source: &Watched<'_>,
+) -> Result<Written> {
+    if piped(convert) {
+        let mut writer = Writer::with_config(take_stdout()?, &stream_config());
+        save::precopy(&mut writer, state, source, &mut |_| {})?;
+        writer.close()?;
+        return Ok(("-".into(), None));
+    }
+    to_file(convert, |file| {
+        let mut writer = Writer::with_config(channel::File::new(file), &stream_config());
+        save::precopy(&mut writer, state, source, &mut |_| {})?;
+        Ok(writer.close()?)
+    })
+}
+
+pub(super) fn mapped_ram(
+    convert: &Convert,
+    state: &MachineState,
+    source: &Watched<'_>,
+) -> Result<Written> {
+    to_file(convert, |file| {
+        let mut writer = Writer::with_config(channel::File::new(file), &stream_config());
+        save::mapped_ram(&mut writer, state, source, &mut |_| {})?;
+        Ok(writer.close()?)
+    })
+}
+
+/// Writes a file that appears when it is whole, and on disk.
+pub(super) fn to_file(
+    convert: &Convert,
+    write: impl FnOnce(File) -> Result<()>,
+) -> Result<Written> {
+    // The arguments ask for it.
+    let path = convert.output.as_deref().unwrap_or_else(|| Path::new(""));
+    let output = Output::begin(path, What::File, convert.force)?;
+    let failed = || format!("cannot write {}", path.display());
+    let file = output.file("")?;
+    write(file.try_clone()?)?;
+    file.sync_all().with_context(failed)?;
+    let bytes = file.metadata().with_context(failed)?.len();
+    output.publish()?;
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = File::open(folder.unwrap_or_else(|| Path::new(".")));
+    folder
+        .and_then(|folder| folder.sync_all())
+        .with_context(failed)?;
+    Ok((path.display().to_string(), Some(bytes)))
+}

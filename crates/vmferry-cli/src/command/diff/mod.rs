@@ -1,0 +1,56 @@
+//! `vmferry diff`: what changed between two saved states.
+
+mod devices;
+mod memory;
+mod report;
+mod text;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::args::{Diff, Global};
+use crate::saved::Saved;
+use crate::ui;
+use memory::List;
+use report::Report;
+
+/// The exit status when there is a difference.
+const DIFFERENT: u8 = 1;
+
+/// Runs it.
+///
+/// # Errors
+/// One of the two is not there, is damaged, or cannot be read.
+pub fn run(global: &Global, diff: &Diff) -> Result<ExitCode> {
+    let open = |what: &str| {
+        let saved = Saved::open(global, what);
+        saved.with_context(|| format!("cannot compare with {what}"))
+    };
+    if diff.old == "-" && diff.new == "-" {
+        anyhow::bail!("only one of the two can come on standard input");
+    }
+    let (old, new) = (open(&diff.old)?, open(&diff.new)?);
+    let devices = devices::compare(old.state(), new.state())?;
+    let memory = if diff.no_memory {
+        None
+    } else {
+        let list = if diff.pages {
+            List::Ranges
+        } else {
+            List::Counts
+        };
+        Some(memory::compare(global, &old, &new, list)?)
+    };
+    let report = Report::new(diff, &old, &new, devices, memory);
+    if global.json {
+        ui::print_json(&report)?;
+    } else {
+        ui::print_text(&report.to_string())?;
+    }
+    Ok(if report.same {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(DIFFERENT)
+    })
+}

@@ -1,0 +1,207 @@
+//! What was read of a saved state.
+
+use std::fmt;
+
+use anyhow::Result;
+use vmferry::error::Error;
+use vmferry::load::{Assumption, AssumptionKind, Summary};
+use vmferry::ram::{BlockIndex, PageSize, PageSource, RamBlocks};
+use vmferry::save::MachineState;
+use vmferry_store::{Checkpoint, Manifest};
+
+use super::findings::{Block, Encoded};
+use crate::command::{COULD_NOT, DAMAGED};
+use crate::ui;
+use crate::view::container::Wrapping;
+use crate::view::layout::{self, Placed};
+use crate::view::listing::Listing;
+use crate::view::named::{Named, Scanned};
+use crate::view::scan::{SectionPlace, encoding_name};
+
+/// A saved state, without its pages.
+pub(super) struct Contents {
+    pub(super) kind: Kind,
+    pub(super) state: MachineState,
+    /// Where each device section was, in the order of `state.devices`.
+    pub(super) places: Vec<SectionPlace>,
+    pub(super) page_size: PageSize,
+    pub(super) blocks: Vec<Block>,
+    /// Where the memory lies, and what was taken for granted; or why that is not known.
+    pub(super) layout: Result<(Vec<Placed>, Vec<String>), String>,
+    /// What was passed over, as QEMU passes over it.
+    pub(super) notes: Vec<String>,
+    /// Why there is no more.
+    pub(super) trouble: Option<Trouble>,
+}
+
+pub(super) enum Kind {
+    Stream {
+        container: Box<Wrapping>,
+        summary: Option<Box<Summary>>,
+        listing: Listing,
+    },
+    Checkpoint(Box<Manifest>),
+}
+
+/// Why a stream was not read to its end.
+pub(super) enum Trouble {
+    /// It is wrong.
+    Damaged(String),
+    /// It could not be read.
+    Unreadable(String),
+}
+
+impl Trouble {
+    pub(super) fn exit_status(&self) -> u8 {
+        match self {
+            Self::Damaged(_) => DAMAGED,
+            Self::Unreadable(_) => COULD_NOT,
+        }
+    }
+}
+
+impl Trouble {
+    /// What had to be assumed means that the stream is not what QEMU would take.
+    fn of(harm: &[&Assumption], more: u64) -> Option<Self> {
+        let first = said(harm.first()?);
+        let more = more + harm.len() as u64 - 1;
+        Some(Self::Damaged(match more {
+            0 => first,
+            more => format!("{first}; and {more} more like this"),
+        }))
+    }
+}
+
+/// Whether QEMU passes over it, too.
+fn is_harmless(assumption: &&Assumption) -> bool {
+    let kind = &assumption.kind;
+    matches!(
+        kind,
+        AssumptionKind::RamElsewhere | AssumptionKind::Ignored { .. }
+    )
+}
+
+/// An assumption, which often has its place in it already.
+fn said(assumption: &Assumption) -> String {
+    let kind = assumption.kind.to_string();
+    if kind.contains("at offset") {
+        kind
+    } else {
+        assumption.to_string()
+    }
+}
+
+fn lay_out(
+    state: &MachineState,
+    blocks: &RamBlocks,
+    page_size: PageSize,
+) -> Result<(Vec<Placed>, Vec<String>), String> {
+    let layout = layout::layout(state, blocks, page_size)?;
+    Ok((layout::placed(&layout, blocks), layout.assumptions))
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        let damaged = matches!(error, Error::Format(_));
+        let text = ui::chain(&anyhow::Error::from(error));
+        if damaged {
+            Self::Damaged(text)
+        } else {
+            Self::Unreadable(text)
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged(text) | Self::Unreadable(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Contents {
+    /// Reads all of it.
+    pub(super) fn read(named: Named, progress: &mut dyn FnMut(u64)) -> Result<Self> {
+        match named {
+            Named::Stream(stream) => Ok(Self::of_stream(stream.rescue(progress)?)),
+            Named::Checkpoint(checkpoint) => Self::of_checkpoint(&checkpoint),
+        }
+    }
+
+    fn of_stream(scanned: Scanned<'_>) -> Self {
+        let scan = scanned.scan;
+        let blocks = scan.blocks.iter().enumerate().map(|(at, block)| {
+            let total = block.used_length / scan.page_size.bytes() as u64;
+            let distinct = scan.distinct(BlockIndex(at));
+            let encodings = block.encodings.iter().map(|(encoding, share)| Encoded {
+                encoding: encoding_name(*encoding),
+                pages: share.records,
+                bytes: share.bytes,
+            });
+            Block {
+                idstr: block.idstr.clone(),
+                used_length: block.used_length,
+                pages: block.records,
+                zero_pages: block.zero,
+                data_pages: block.records - block.zero,
+                repeated_pages: distinct.map(|distinct| block.records - distinct),
+                unsent_pages: distinct.map(|distinct| total.saturating_sub(distinct)),
+                encodings: encodings.collect(),
+            }
+        });
+        let blocks = blocks.collect();
+        let (harmless, harm): (Vec<_>, Vec<_>) = scan.assumptions.0.iter().partition(is_harmless);
+        let (summary, trouble) = match scanned.outcome {
+            Ok(summary) => (
+                Some(Box::new(summary)),
+                Trouble::of(&harm, scan.assumptions.1),
+            ),
+            Err(error) => (None, Some(error.into())),
+        };
+        Self {
+            layout: lay_out(&scan.state, &scan.table, scan.page_size),
+            notes: harmless.into_iter().map(said).collect(),
+            kind: Kind::Stream {
+                container: Box::new(Wrapping::of(&scanned.container)),
+                summary,
+                listing: scan.listing,
+            },
+            state: scan.state,
+            places: scan.places,
+            page_size: scan.page_size,
+            blocks,
+            trouble,
+        }
+    }
+
+    fn of_checkpoint(checkpoint: &Checkpoint) -> Result<Self> {
+        let manifest = checkpoint.manifest();
+        let stored = checkpoint.device_state()?;
+        let places = stored.devices().map(|section| SectionPlace {
+            offset: section.offset,
+            split: section.split,
+        });
+        let blocks = manifest.ram.blocks.iter().map(|block| Block {
+            idstr: block.idstr.clone(),
+            used_length: block.used_length,
+            pages: block.pages.data + block.pages.zero,
+            zero_pages: block.pages.zero,
+            data_pages: block.pages.data,
+            repeated_pages: None,
+            unsent_pages: Some(block.pages.absent),
+            encodings: Vec::new(),
+        });
+        let (state, page_size) = (stored.to_machine_state(), checkpoint.page_size());
+        Ok(Self {
+            layout: lay_out(&state, checkpoint.blocks(), page_size),
+            notes: Vec::new(),
+            places: places.collect(),
+            state,
+            page_size,
+            blocks: blocks.collect(),
+            kind: Kind::Checkpoint(Box::new(manifest.clone())),
+            trouble: None,
+        })
+    }
+}

@@ -1,0 +1,56 @@
+//! `vmferry inspect`: what is in a saved state.
+//!
+//! One pass, also over a pipe. What is damaged is described as far as it goes.
+
+mod contents;
+mod device;
+mod findings;
+mod text;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::args::{Global, Inspect};
+use crate::ui::{self, PassProgress};
+use crate::view::named::Named;
+use contents::Contents;
+
+/// Runs it.
+///
+/// # Errors
+/// There is nothing of this name, or it cannot be read. A stream that is wrong is described as far
+/// as it goes.
+pub fn run(global: &Global, inspect: &Inspect) -> Result<ExitCode> {
+    let named = Named::open(global, &inspect.what)?;
+    let mut progress = PassProgress::new(global, "inspect", named.size());
+    let contents = Contents::read(named, &mut |offset| progress.show(offset));
+    drop(progress);
+    let contents = contents?;
+    match (print(global, inspect, &contents), &contents.trouble) {
+        // That something is not there is the damage's doing.
+        (Err(error), Some(_)) => ui::error(&error),
+        (result, _) => result?,
+    }
+    match &contents.trouble {
+        None => Ok(ExitCode::SUCCESS),
+        Some(trouble) => {
+            ui::warn(trouble);
+            Ok(ExitCode::from(trouble.exit_status()))
+        }
+    }
+}
+
+fn print(global: &Global, inspect: &Inspect, contents: &Contents) -> Result<()> {
+    if let Some(name) = &inspect.raw {
+        device::print_raw(contents, name)
+    } else if let Some(name) = &inspect.device {
+        device::print(global, contents, name)
+    } else if inspect.devices {
+        device::print_list(global, contents)
+    } else if global.json {
+        ui::print_json(&contents.findings())
+    } else {
+        ui::print_text(&contents.findings().to_string())
+    }
+}

@@ -1,0 +1,121 @@
+//! What was proven of a saved state, and what could not be.
+
+use std::fmt;
+
+use serde::Serialize;
+use vmferry::error::FormatError;
+
+use crate::args::Verify;
+use crate::command::SCHEMA;
+
+/// Damages that are listed; behind the first ones, one is like the other.
+const LISTED: usize = 20;
+
+/// The result.
+#[derive(Debug, Serialize)]
+pub(super) struct Report<'a> {
+    schema: u32,
+    name: &'a str,
+    what: &'static str,
+    sound: bool,
+    quick: bool,
+    /// What is wrong, the first first.
+    damages: Vec<Damage>,
+    /// Damages beyond those that are listed.
+    more_damages: u64,
+    /// Sentences for people.
+    proven: Vec<String>,
+    not_proven: Vec<String>,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Serialize)]
+struct Damage {
+    /// Where in the stream, in bytes.
+    offset: Option<u64>,
+    /// In which section.
+    section: Option<String>,
+    /// What was expected, and what is there.
+    what: String,
+}
+
+impl<'a> Report<'a> {
+    /// Nothing was looked at yet.
+    pub(super) fn new(verify: &'a Verify, what: &'static str) -> Self {
+        Self {
+            schema: SCHEMA,
+            name: &verify.what,
+            what,
+            sound: true,
+            quick: verify.quick,
+            damages: Vec::new(),
+            more_damages: 0,
+            proven: Vec::new(),
+            not_proven: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_sound(&self) -> bool {
+        self.sound
+    }
+
+    pub(super) fn proven(&mut self, what: impl Into<String>) {
+        self.proven.push(what.into());
+    }
+
+    pub(super) fn not_proven(&mut self, what: impl Into<String>) {
+        self.not_proven.push(what.into());
+    }
+
+    /// Something is wrong in a stream.
+    pub(super) fn format_error(&mut self, error: &FormatError) {
+        self.add(Damage {
+            offset: Some(error.at),
+            section: error.section.as_deref().map(str::to_owned),
+            what: error.to_string(),
+        });
+    }
+
+    /// Something is wrong elsewhere.
+    pub(super) fn damage(&mut self, what: impl Into<String>) {
+        self.add(Damage {
+            offset: None,
+            section: None,
+            what: what.into(),
+        });
+    }
+
+    fn add(&mut self, damage: Damage) {
+        self.sound = false;
+        if self.damages.len() < LISTED {
+            self.damages.push(damage);
+        } else {
+            self.more_damages += 1;
+        }
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.sound { "sound" } else { "damaged" };
+        writeln!(f, "{} is {verdict}", self.name)?;
+        let mut list = |heading: &str, lines: &mut dyn Iterator<Item = &str>| {
+            let mut lines = lines.peekable();
+            if lines.peek().is_some() {
+                writeln!(f, "\n{heading}:")?;
+            }
+            lines.try_for_each(|line| writeln!(f, "  {line}"))
+        };
+        let more = match self.more_damages {
+            0 => None,
+            more => Some(format!("and {more} more")),
+        };
+        let damages = self.damages.iter().map(|damage| damage.what.as_str());
+        list("Damage", &mut damages.chain(more.as_deref()))?;
+        list("Proven", &mut self.proven.iter().map(String::as_str))?;
+        list(
+            "Not proven",
+            &mut self.not_proven.iter().map(String::as_str),
+        )
+    }
+}

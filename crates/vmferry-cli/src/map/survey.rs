@@ -1,0 +1,334 @@
+//! The pass over all pages: what each holds, counted by cell and by RAM block.
+
+use std::ops::ControlFlow;
+
+use anyhow::{Result, anyhow};
+use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSource};
+
+use super::band::{Band, Scale};
+use super::class::{Census, Class, classify};
+
+/// What was found.
+#[derive(Debug)]
+pub struct Survey {
+    /// By RAM block, in the order of the blocks.
+    pub blocks: Vec<Census>,
+    /// By cell of each band.
+    pub cells: Vec<Cells>,
+}
+
+/// The cells of a band.
+#[derive(Debug, Clone)]
+pub struct Cells {
+    scale: Scale,
+    pages: u64,
+    counts: Vec<[u16; COUNTED]>,
+}
+
+/// Pages that were not sent are those that were not counted.
+const COUNTED: usize = Class::ALL.len() - 1;
+
+impl Cells {
+    fn new(pages: u64, scale: Scale) -> Self {
+        let cells = usize::try_from(scale.cells(pages)).unwrap_or(usize::MAX);
+        Self {
+            scale,
+            pages,
+            counts: vec![[0; COUNTED]; cells],
+        }
+    }
+
+    /// How they are drawn.
+    pub fn scale(&self) -> Scale {
+        self.scale
+    }
+
+    /// Pages of the band.
+    pub fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    fn add(&mut self, page: u64, class: Class) {
+        let cell = usize::try_from(page / self.scale.pages).ok();
+        let cell = cell.and_then(|cell| self.counts.get_mut(cell));
+        let counter = (class as usize).checked_sub(1);
+        if let Some((cell, counter)) = cell.zip(counter) {
+            cell[counter] = cell[counter].saturating_add(1);
+        }
+    }
+
+    /// What is in all of them.
+    pub fn sum(&self) -> Census {
+        let mut sum = Census::default();
+        for census in self.iter() {
+            sum.merge(&census);
+        }
+        sum
+    }
+
+    /// What is in each cell.
+    pub fn iter(&self) -> impl Iterator<Item = Census> {
+        let mut left = self.pages;
+        self.counts.iter().map(move |counts| {
+            let pages = left.min(self.scale.pages);
+            left -= pages;
+            let mut census = Census::default();
+            for (class, count) in Class::ALL.iter().skip(1).zip(counts) {
+                census.add(*class, u64::from(*count));
+            }
+            census.add(Class::NeverSent, pages.saturating_sub(census.pages()));
+            census
+        })
+    }
+}
+
+/// Looks at every page of `source`; with `against`, at what it was there.
+///
+/// # Errors
+/// A page cannot be read, or `tick` said that it is enough. It is told how many pages were seen.
+pub(super) fn survey<S: PageSource, A: PageSource>(
+    source: &S,
+    against: Option<&A>,
+    bands: &[(Band, Scale)],
+    tick: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<Survey> {
+    let page_size = source.page_size();
+    let mut pass = Pass {
+        bands,
+        survey: Survey {
+            blocks: source
+                .blocks()
+                .iter()
+                .map(|(_, block)| {
+                    let mut census = Census::default();
+                    census.add(Class::NeverSent, block.pages(page_size));
+                    census
+                })
+                .collect(),
+            cells: bands
+                .iter()
+                .map(|(band, scale)| Cells::new(band.pages, *scale))
+                .collect(),
+        },
+        seen: 0,
+        tick,
+    };
+    let Some(against) = against else {
+        let mut failed = None;
+        source.pages(&|_, _| true, &mut |block, page, content| {
+            let class = match content {
+                Page::Zero => Class::Zero,
+                Page::Data(data) => classify(data),
+            };
+            flow(pass.found(block, page, class), &mut failed)
+        })?;
+        return failed.map_or(Ok(pass.survey), Err);
+    };
+    compare(source, against, pass)
+}
+
+/// As [`survey`], where pages that differ are a class of their own.
+fn compare<S: PageSource, A: PageSource>(
+    source: &S,
+    against: &A,
+    mut pass: Pass<'_>,
+) -> Result<Survey> {
+    let size = source.page_size();
+    if against.page_size() != size {
+        return Err(anyhow!(
+            "one has pages of {size}, the other of {}: they are of different machines",
+            against.page_size()
+        ));
+    }
+    // Where a page of ours is in the other one, by name: blocks may stand in another order.
+    let other: Vec<_> = source
+        .blocks()
+        .iter()
+        .map(|(_, block)| against.blocks().find(&block.idstr))
+        .collect();
+    let lengths = source.blocks().iter().map(|(_, block)| block.pages(size));
+    let mut seen: Vec<Bits> = lengths.map(Bits::new).collect();
+    let mut room = vec![0; size.bytes()];
+    let mut failed = None;
+    source.pages(&|_, _| true, &mut |block, page, content| {
+        let mut look = || -> Result<()> {
+            seen[block.0].set(page.0);
+            let was = match other[block.0] {
+                Some(block) => against.page(block, page, &mut room)?,
+                None => PageKind::Absent,
+            };
+            let class = match content {
+                Page::Zero => Class::Zero,
+                Page::Data(data) => classify(data),
+            };
+            let same = match (was, content) {
+                (PageKind::Data, Page::Data(data)) => data == room,
+                (PageKind::Data, Page::Zero) => false,
+                (PageKind::Zero | PageKind::Absent, _) => class == Class::Zero,
+            };
+            pass.found(block, page, if same { class } else { Class::Changed })
+        };
+        flow(look(), &mut failed)
+    })?;
+    // What only the other one has: here it reads as zero.
+    let ours = |block: BlockIndex| other.iter().position(|there| *there == Some(block));
+    let gone = |block, page: PageIndex| {
+        let ours = ours(block).and_then(|at| seen.get(at));
+        ours.is_some_and(|seen| seen.is_clear(page.0))
+    };
+    if failed.is_none() {
+        against.pages(&gone, &mut |block, page, content| {
+            let (Page::Data(data), Some(at)) = (content, ours(block)) else {
+                return ControlFlow::Continue(());
+            };
+            if classify(data) == Class::Zero {
+                return ControlFlow::Continue(());
+            }
+            flow(
+                pass.found(BlockIndex(at), page, Class::Changed),
+                &mut failed,
+            )
+        })?;
+    }
+    failed.map_or(Ok(pass.survey), Err)
+}
+
+struct Pass<'a> {
+    bands: &'a [(Band, Scale)],
+    survey: Survey,
+    seen: u64,
+    tick: &'a mut dyn FnMut(u64) -> Result<()>,
+}
+
+impl Pass<'_> {
+    fn found(&mut self, block: BlockIndex, page: PageIndex, class: Class) -> Result<()> {
+        if let Some(census) = self.survey.blocks.get_mut(block.0) {
+            census.turn(Class::NeverSent, class);
+        }
+        for ((band, _), cells) in self.bands.iter().zip(&mut self.survey.cells) {
+            if band.block == block {
+                if let Some(page) = page.0.checked_sub(band.first).filter(|p| *p < band.pages) {
+                    cells.add(page, class);
+                }
+            }
+        }
+        self.seen += 1;
+        if self.seen % TICK == 0 {
+            return (self.tick)(self.seen);
+        }
+        Ok(())
+    }
+}
+
+/// Pages between two looks at the clock.
+const TICK: u64 = 4096;
+
+fn flow(result: Result<()>, failed: &mut Option<anyhow::Error>) -> ControlFlow<()> {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            *failed = Some(error);
+            ControlFlow::Break(())
+        }
+    }
+}
+
+/// A bit for each page.
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn new(pages: u64) -> Self {
+        let words = usize::try_from(pages.div_ceil(64)).unwrap_or(usize::MAX);
+        Self(vec![0; words])
+    }
+
+    fn place(page: u64) -> (usize, u64) {
+        let word = usize::try_from(page / 64).unwrap_or(usize::MAX);
+        (word, 1 << (page % 64))
+    }
+
+    fn set(&mut self, page: u64) {
+        let (word, bit) = Self::place(page);
+        if let Some(word) = self.0.get_mut(word) {
+            *word |= bit;
+        }
+    }
+
+    fn is_clear(&self, page: u64) -> bool {
+        let (word, bit) = Self::place(page);
+        self.0.get(word).is_some_and(|word| word & bit == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vmferry::load::{Image, Visitor};
+    use vmferry::ram::{PageSize, RamBlock, RamBlocks};
+
+    use super::*;
+    use crate::map::band::Bands;
+
+    fn image(blocks: &[(&str, u64)], pages: &[(usize, u64, u8)]) -> Image {
+        let block = |(idstr, pages): &(&str, u64)| RamBlock {
+            idstr: (*idstr).into(),
+            used_length: pages * 4096,
+            host_page_size: None,
+        };
+        let blocks: RamBlocks = blocks.iter().map(block).collect();
+        let mut image = Image::default();
+        let Ok(()) = image.ram_blocks(&blocks, PageSize::X86);
+        for (block, page, fill) in pages {
+            let (block, page) = (BlockIndex(*block), PageIndex(*page));
+            image.put(block, page, Page::Data(&[*fill; 4096]));
+        }
+        image
+    }
+
+    fn look(source: &Image, against: Option<&Image>) -> Survey {
+        let bands = Bands::of_blocks(source.blocks(), PageSize::X86);
+        let scale = Scale {
+            pages: 4,
+            columns: 2,
+            side: 1,
+        };
+        let bands: Vec<_> = bands.shown.into_iter().map(|band| (band, scale)).collect();
+        survey(source, against, &bands, &mut |_| Ok(())).unwrap()
+    }
+
+    fn counts(census: &Census) -> [u64; Class::ALL.len()] {
+        Class::ALL.map(|class| census.of(class))
+    }
+
+    #[test]
+    fn every_page_is_counted_in_its_block_and_its_cell() {
+        let image = image(&[("a", 10)], &[(0, 0, 0), (0, 1, b'x'), (0, 9, 7)]);
+        let survey = look(&image, None);
+        assert_eq!(counts(&survey.blocks[0]), [7, 1, 1, 1, 0, 0]);
+        let cells: Vec<_> = survey.cells[0].iter().map(|cell| counts(&cell)).collect();
+        let expected = [[2, 1, 1, 0, 0, 0], [4, 0, 0, 0, 0, 0], [1, 0, 0, 1, 0, 0]];
+        assert_eq!(cells, expected);
+    }
+
+    #[test]
+    fn against_another_state_a_page_has_changed_however_it_differs() {
+        // The same, another content, now zero, only here, only there, zero against never sent.
+        let here = [(1, 0, 7), (1, 1, 8), (1, 2, 0), (1, 3, 9), (1, 5, 0)];
+        let there = [(0, 0, 7), (0, 1, 7), (0, 2, 7), (0, 4, 7)];
+        let here = image(&[("b", 1), ("a", 8)], &here);
+        let there = image(&[("a", 9), ("c", 1)], &there);
+        let survey = look(&here, Some(&there));
+        assert_eq!(counts(&survey.blocks[0]), [1, 0, 0, 0, 0, 0]);
+        assert_eq!(counts(&survey.blocks[1]), [2, 1, 0, 1, 0, 4]);
+        let survey = look(&here, Some(&here));
+        assert_eq!(survey.blocks[1].of(Class::Changed), 0);
+    }
+
+    #[test]
+    fn a_pass_ends_when_it_is_told_to() {
+        let pages: Vec<_> = (0..5000).map(|page| (0, page, 1)).collect();
+        let image = image(&[("a", 5000)], &pages);
+        let stop = &mut |seen| Err(anyhow!("enough after {seen}"));
+        let error = survey::<_, Image>(&image, None, &[], stop).unwrap_err();
+        assert_eq!(error.to_string(), "enough after 4096");
+    }
+}

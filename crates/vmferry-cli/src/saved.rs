@@ -1,0 +1,278 @@
+//! Anything that holds a machine's state, opened to be asked for its pages: a file of any shape, or a
+//! checkpoint.
+//!
+//! A file is named by its path, or as QEMU names it: `file:PATH,offset=N`. In the same way, `file:PATH,snapshot=NAME`
+//! names one of several snapshots in a qcow2 image.
+
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use vmferry::container::{self, Container, Wanted};
+use vmferry::index::{Index, IndexError, SavedState};
+use vmferry::load::{Phase, Summary, VmDescRule};
+use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
+use vmferry::save::MachineState;
+use vmferry::wire::configuration;
+use vmferry_store::{Checkpoint, CheckpointRef, Manifest, StoreError};
+
+use crate::args::Global;
+use crate::command::{open_checkpoint, open_store};
+use crate::ui;
+
+/// A machine's state, wherever it is.
+pub struct Saved {
+    state: MachineState,
+    kind: Kind,
+}
+
+enum Kind {
+    File(Box<Index>),
+    Checkpoint(Box<Checkpoint>),
+}
+
+/// A page could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SavedError {
+    /// From a file.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// From a checkpoint.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Saved {
+    /// Opens what a person named: `-` for standard input, a file, or a checkpoint `VM[@ID]`.
+    ///
+    /// # Errors
+    /// There is no such thing, or it is damaged.
+    pub fn open(global: &Global, what: &str) -> Result<Self> {
+        match find(global, what, "a saved state")? {
+            Found::File(file, name, wanted) => Self::file(file, name, &wanted),
+            Found::Checkpoint(checkpoint) => Ok(Self {
+                state: checkpoint.device_state()?.to_machine_state(),
+                kind: Kind::Checkpoint(checkpoint),
+            }),
+        }
+    }
+
+    fn file(file: File, what: &str, wanted: &Wanted) -> Result<Self> {
+        let opened = container::open_wanted(file, wanted);
+        let opened = opened.with_context(|| format!("cannot read {what}"))?;
+        let index = Index::open(opened, VmDescRule::Optional)
+            .with_context(|| format!("cannot look into {what}"))?;
+        warn_of_missing_pages(&index, what);
+        Ok(Self {
+            state: index.state().clone(),
+            kind: Kind::File(Box::new(index)),
+        })
+    }
+
+    /// Everything but the RAM.
+    pub fn state(&self) -> &MachineState {
+        &self.state
+    }
+
+    /// What the file is, where it is one.
+    pub fn container(&self) -> Option<&Container> {
+        match &self.kind {
+            Kind::File(index) => index.wrapped_in(),
+            Kind::Checkpoint(_) => None,
+        }
+    }
+
+    /// What the pass over the stream has seen, where it is a file.
+    pub fn summary(&self) -> Option<&Summary> {
+        match &self.kind {
+            Kind::File(index) => Some(index.summary()),
+            Kind::Checkpoint(_) => None,
+        }
+    }
+
+    /// The checkpoint, where it is one.
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        match &self.kind {
+            Kind::File(..) => None,
+            Kind::Checkpoint(checkpoint) => Some(checkpoint),
+        }
+    }
+
+    /// What is known of the checkpoint, where it is one.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        match &self.kind {
+            Kind::File(..) => None,
+            Kind::Checkpoint(checkpoint) => Some(checkpoint.manifest()),
+        }
+    }
+}
+
+impl PageSource for Saved {
+    type Error = SavedError;
+
+    fn page_size(&self) -> PageSize {
+        match &self.kind {
+            Kind::File(index) => index.page_size(),
+            Kind::Checkpoint(checkpoint) => checkpoint.page_size(),
+        }
+    }
+
+    fn blocks(&self) -> &RamBlocks {
+        match &self.kind {
+            Kind::File(index) => index.blocks(),
+            Kind::Checkpoint(checkpoint) => checkpoint.blocks(),
+        }
+    }
+
+    fn page(
+        &self,
+        block: BlockIndex,
+        page: PageIndex,
+        out: &mut [u8],
+    ) -> Result<PageKind, SavedError> {
+        Ok(match &self.kind {
+            Kind::File(index) => index.page(block, page, out)?,
+            Kind::Checkpoint(checkpoint) => checkpoint.page(block, page, out)?,
+        })
+    }
+
+    fn pages(
+        &self,
+        wanted: &(dyn Fn(BlockIndex, PageIndex) -> bool + Sync),
+        visit: &mut dyn FnMut(BlockIndex, PageIndex, Page<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SavedError> {
+        match &self.kind {
+            Kind::File(index) => index.pages(wanted, visit)?,
+            Kind::Checkpoint(checkpoint) => checkpoint.pages(wanted, visit)?,
+        }
+        Ok(())
+    }
+}
+
+impl SavedState for Saved {
+    fn state(&self) -> Result<MachineState, SavedError> {
+        Ok(self.state.clone())
+    }
+
+    fn kept_in(&self) -> String {
+        match &self.kind {
+            Kind::File(index) => index.kept_in(),
+            Kind::Checkpoint(checkpoint) => checkpoint.kept_in(),
+        }
+    }
+}
+
+/// Says which memory is not in the file, but for that of virtio-mem, which has holes by nature. A channel that was
+/// recorded without those beside it looks like a whole machine otherwise.
+fn warn_of_missing_pages(index: &Index, what: &str) {
+    let configuration = index.state().configuration.as_ref();
+    if configuration.is_some_and(|c| c.has_capability(configuration::X_IGNORE_SHARED)) {
+        // Whoever cannot do without the shared memory says so.
+        return;
+    }
+    let devices = index.state().devices.iter();
+    let early = devices.filter(|device| device.phase == Phase::Early);
+    let with_holes: Vec<_> = early
+        .filter_map(|device| path(&device.header.idstr))
+        .collect();
+    for (number, block) in index.blocks().iter() {
+        let missing = index.pages_missing(number);
+        let has_holes = path(&block.idstr).is_some_and(|path| with_holes.contains(&path));
+        if missing > 0 && !has_holes {
+            ui::warn(format_args!(
+                "{missing} of {} pages of RAM block '{}' are not in {what}, and are taken for zeros: was this \
+                 one of several channels (multifd, postcopy-preempt)?",
+                block.pages(index.page_size()),
+                block.idstr
+            ));
+        }
+    }
+}
+
+/// The device that a section or a block belongs to, where its name begins with that.
+fn path(idstr: &str) -> Option<&str> {
+    idstr.rsplit_once('/').map(|(path, _)| path)
+}
+
+/// What a person named.
+pub(crate) enum Found<'a> {
+    /// A file, open; what to call it; and what of it is meant.
+    File(File, &'a str, Wanted),
+    /// A checkpoint.
+    Checkpoint(Box<Checkpoint>),
+}
+
+/// Opens `-` for standard input, a file with `holds` in it, or a checkpoint `VM[@ID]`.
+pub(crate) fn find<'a>(global: &Global, what: &'a str, holds: &str) -> Result<Found<'a>> {
+    if what == "-" {
+        let file = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+        return Ok(Found::File(file, what, Wanted::default()));
+    }
+    if let Some((path, wanted)) = as_file(what)? {
+        let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
+        if file.metadata()?.is_dir() {
+            bail!("{path} is a directory; a file with {holds}, or VM[@ID], is expected");
+        }
+        return Ok(Found::File(file, path, wanted));
+    }
+    let reference: CheckpointRef = what
+        .parse()
+        .with_context(|| format!("'{what}' is neither a file nor the name of a checkpoint"))?;
+    let checkpoint = open_checkpoint(&open_store(global)?, &reference)?;
+    Ok(Found::Checkpoint(Box::new(checkpoint)))
+}
+
+/// The file that a person named, and what of it, if it is one.
+fn as_file(what: &str) -> Result<Option<(&str, Wanted)>> {
+    if what.contains('/') && !what.starts_with("file:") || Path::new(what).exists() {
+        return Ok(Some((what, Wanted::default())));
+    }
+    let Some(named) = what.strip_prefix("file:") else {
+        return Ok(None);
+    };
+    let (path, options) = named.split_once(',').unwrap_or((named, ""));
+    let mut wanted = Wanted::default();
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option.split_once('=') {
+            Some(("offset", number)) => {
+                let offset = match number.strip_prefix("0x") {
+                    Some(digits) => u64::from_str_radix(digits, 16),
+                    None => number.parse(),
+                };
+                wanted.offset = offset.with_context(|| {
+                    format!("'{number}' is no offset: a number of bytes is expected")
+                })?;
+            }
+            Some(("snapshot", name)) => wanted.snapshot = Some(name.to_owned()),
+            _ => bail!(
+                "'{option}' means nothing here: file:PATH[,offset=N][,snapshot=NAME] is expected"
+            ),
+        }
+    }
+    Ok(Some((path, wanted)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_named_by_its_path_or_as_qemu_names_it() {
+        let named = |what| as_file(what).unwrap();
+        let wanted = |offset, snapshot: Option<&str>| Wanted {
+            offset,
+            snapshot: snapshot.map(str::to_owned),
+        };
+        assert_eq!(named("web@latest"), None);
+        assert_eq!(named("./a,b"), Some(("./a,b", wanted(0, None))));
+        assert_eq!(named("file:/a"), Some(("/a", wanted(0, None))));
+        let all = "file:a,offset=0x1000,snapshot=s 1";
+        assert_eq!(named(all), Some(("a", wanted(4096, Some("s 1")))));
+        assert_eq!(named("file:a,offset=12"), Some(("a", wanted(12, None))));
+        for wrong in ["file:a,offset=x", "file:a,ofset=1", "file:a,b"] {
+            assert!(as_file(wrong).is_err(), "{wrong}");
+        }
+    }
+}

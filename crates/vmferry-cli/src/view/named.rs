@@ -1,0 +1,124 @@
+//! What a person named, opened for one pass: a file, standard input, or a checkpoint.
+
+use std::fs::File;
+
+use anyhow::{Context, Result};
+use vmferry::container::{self, Container, Opened, Wanted};
+use vmferry::error::Error;
+use vmferry::load::{LoadError, Mode, Options, OtherSections, Summary, VmDescRule, load};
+use vmferry::stream::Reader;
+use vmferry::wire::header;
+use vmferry_store::Checkpoint;
+
+use super::scan::Scan;
+use crate::args::Global;
+use crate::saved::{Found, find};
+
+/// A saved state that can be looked at once, from its beginning to its end.
+pub enum Named {
+    /// A stream, in a file or a pipe.
+    Stream(Box<Stream>),
+    /// A checkpoint.
+    Checkpoint(Box<Checkpoint>),
+}
+
+/// A stream that was opened.
+pub struct Stream {
+    opened: Opened,
+    name: String,
+    file_size: Option<u64>,
+}
+
+/// A stream that was read.
+pub struct Scanned<'p> {
+    /// What it was wrapped in.
+    pub container: Container,
+    /// What was in it, as far as it goes.
+    pub scan: Scan<'p>,
+    /// Whether that is all of it.
+    pub outcome: Result<Summary, Error>,
+}
+
+impl Named {
+    /// Opens `-` for standard input, a file, or a checkpoint `VM[@ID]`.
+    ///
+    /// # Errors
+    /// There is no such thing, or it is not one of these.
+    pub fn open(global: &Global, what: &str) -> Result<Self> {
+        match find(global, what, "a stream")? {
+            Found::File(file, name, wanted) => Self::file(file, name, &wanted),
+            Found::Checkpoint(checkpoint) => Ok(Self::Checkpoint(checkpoint)),
+        }
+    }
+
+    /// How many bytes there are to be read, where that is known.
+    pub fn size(&self) -> Option<u64> {
+        match self {
+            Self::Stream(stream) => stream.file_size(),
+            Self::Checkpoint(_) => None,
+        }
+    }
+
+    fn file(file: File, what: &str, wanted: &Wanted) -> Result<Self> {
+        let metadata = file.metadata()?;
+        let file_size = metadata.is_file().then_some(metadata.len());
+        let opened = container::open_wanted(file, wanted);
+        let opened = opened.with_context(|| format!("cannot read {what}"))?;
+        Ok(Self::Stream(Box::new(Stream {
+            opened,
+            name: what.to_owned(),
+            file_size,
+        })))
+    }
+}
+
+impl Stream {
+    /// Bytes of its file, where it is one.
+    pub fn file_size(&self) -> Option<u64> {
+        self.file_size
+    }
+
+    /// Reads all that can be read of it, and notes what was assumed. Pages of a mapped-ram file are left
+    /// unread.
+    ///
+    /// # Errors
+    /// It does not even begin as a stream.
+    pub fn rescue(self, progress: &mut dyn FnMut(u64)) -> Result<Scanned<'_>> {
+        self.scan(Scan::new(progress).skip_mapped_pages(), Mode::Rescue)
+    }
+
+    /// Reads it to its end, or to where it is wrong, as QEMU would.
+    ///
+    /// # Errors
+    /// It does not even begin as a stream.
+    pub fn read(self, progress: &mut dyn FnMut(u64)) -> Result<Scanned<'_>> {
+        self.scan(Scan::new(progress), Mode::Strict)
+    }
+
+    fn scan(self, mut scan: Scan<'_>, mode: Mode) -> Result<Scanned<'_>> {
+        let options = Options {
+            mode,
+            other_sections: OtherSections::PassOver,
+            vmdesc: VmDescRule::Optional,
+            file_offset: self.opened.file_offset,
+            ..Options::default()
+        };
+        let outcome = load(&mut Reader::new(self.opened.stream), &mut scan, &options);
+        let outcome = outcome.map_err(|error| match error {
+            LoadError::Read(error) => error,
+            LoadError::Visitor(never) => match never {},
+        });
+        match outcome {
+            // Where not even the header is one, there is nothing to describe.
+            Err(Error::Format(error)) if error.at < header::LEN as u64 => {
+                let error = anyhow::Error::from(error).context("this is no migration stream");
+                Err(error.context(format!("cannot look into {}", self.name)))
+            }
+            outcome => Ok(Scanned {
+                container: self.opened.container,
+                scan,
+                outcome,
+            }),
+        }
+    }
+}

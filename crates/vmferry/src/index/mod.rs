@@ -1,0 +1,297 @@
+//! A saved state that was read once, and can then be asked for any page.
+//!
+//! [`Index::open`] makes one pass over a stream and keeps, for each page, where its bytes are: in the
+//! container, where it can be read at any place, or in a temporary file without a name. It holds eight
+//! bytes for each page, and no page.
+//!
+//! ```text
+//!               plain stream    mapped-ram: a file      differences, compressed pages,
+//!               with places     with places             no places
+//! the pass      reads all       reads the bitmaps only  reads all, and writes pages
+//!                                                       to the temporary file
+//! a page is in  the container   the container           the temporary file
+//! ```
+//!
+//! The temporary file is in `TMPDIR`, or in `/tmp`. It takes at most as much as the machine's RAM in use, and
+//! is an error where the file system has no such room.
+
+mod filling;
+mod places;
+mod runs;
+mod spool;
+mod state;
+
+pub use state::SavedState;
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::channel::ReadChannel;
+use crate::container::{Container, Opened, ReadAt};
+use crate::error::Error;
+use crate::load::{
+    ChannelName, Channels, LoadError, Options, OtherSections, Summary, VmDescRule, load,
+    load_channels,
+};
+use crate::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks, is_zero};
+use crate::save::MachineState;
+use crate::stream::Reader;
+use crate::wire::Source;
+use filling::Filling;
+use places::{OFFSETS, Place, Places};
+use runs::{Failed, Medium, Run};
+use spool::Spool;
+
+/// A saved state, whole, with its pages where they are.
+pub struct Index {
+    state: MachineState,
+    summary: Summary,
+    page_size: PageSize,
+    blocks: RamBlocks,
+    places: Places,
+    /// The channels whose bytes can be read again.
+    channels: Vec<(ChannelName, Arc<dyn ReadAt>)>,
+    wrapped_in: Option<Container>,
+    spool: Option<Spool>,
+}
+
+/// Why there is no index, or no page.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// The stream is wrong, or could not be read.
+    #[error(transparent)]
+    Read(#[from] Error),
+    /// Pages could not be kept in the temporary file.
+    #[error("the temporary file for pages failed")]
+    Spool(#[source] io::Error),
+    /// There is no room for the temporary file.
+    #[error(
+        "pages that cannot be read again need a temporary file, and there is no room for it in {}: it has {spooled} \
+         bytes so far, and {free} are free; let TMPDIR name a folder with room for the machine's RAM",
+        folder.display()
+    )]
+    NoRoom {
+        /// Where it is.
+        folder: PathBuf,
+        /// Bytes that it takes so far.
+        spooled: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// A page is not any more where it was.
+    #[error("page {page} of RAM block '{block}' cannot be read again")]
+    Page {
+        /// The block.
+        block: Box<str>,
+        /// The page.
+        page: u64,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Index {
+    /// Reads the whole stream in an opened container. Sections that are not kept, like block devices' dirty
+    /// bitmaps, are passed over: [`summary`](Self::summary) names them.
+    ///
+    /// # Errors
+    /// The stream is wrong, or could not be read; or the temporary file could not be written.
+    pub fn open(opened: Opened, vmdesc: VmDescRule) -> Result<Self, IndexError> {
+        let options = Options {
+            vmdesc,
+            other_sections: OtherSections::PassOver,
+            file_offset: opened.file_offset,
+            ..Options::default()
+        };
+        let mut index = Self::read(&mut Reader::new(opened.stream), opened.place, &options)?;
+        index.wrapped_in = Some(opened.container);
+        Ok(index)
+    }
+
+    /// Reads a whole stream. `container` is where its bytes can be read again, by their offset in the
+    /// stream.
+    ///
+    /// # Errors
+    /// The stream is wrong, or could not be read; or the temporary file could not be written.
+    pub fn read<C: ReadChannel>(
+        stream: &mut Reader<C>,
+        container: Option<Arc<dyn ReadAt>>,
+        options: &Options,
+    ) -> Result<Self, IndexError> {
+        let places = container.map(|place| (ChannelName::Main, place));
+        Self::fill(places.into_iter().collect(), |filling| {
+            load(stream, filling, options)
+        })
+    }
+
+    /// Reads all the recorded channels of a machine. `places` are those of them that can be read again, by
+    /// their names: without one, its pages go to the temporary file.
+    ///
+    /// # Errors
+    /// As for [`Index::read`].
+    pub fn read_channels<S: Source>(
+        channels: &mut Channels<S>,
+        places: Vec<(ChannelName, Arc<dyn ReadAt>)>,
+        options: &Options,
+    ) -> Result<Self, IndexError> {
+        Self::fill(places, |filling| load_channels(channels, filling, options))
+    }
+
+    fn fill(
+        channels: Vec<(ChannelName, Arc<dyn ReadAt>)>,
+        load: impl FnOnce(&mut Filling<'_>) -> Result<Summary, LoadError<IndexError>>,
+    ) -> Result<Self, IndexError> {
+        let mut index = Self {
+            state: MachineState::default(),
+            summary: Summary::default(),
+            page_size: PageSize::X86,
+            blocks: RamBlocks::default(),
+            places: Places::default(),
+            channels,
+            wrapped_in: None,
+            spool: None,
+        };
+        let summary = load(&mut Filling::new(&mut index));
+        index.summary = summary.map_err(|error| match error {
+            LoadError::Read(error) => IndexError::Read(error),
+            LoadError::Visitor(error) => error,
+        })?;
+        if let Some(spool) = &mut index.spool {
+            spool.write_out()?;
+        }
+        Ok(index)
+    }
+
+    /// Everything but the RAM.
+    pub fn state(&self) -> &MachineState {
+        &self.state
+    }
+
+    /// What the pass over the stream has seen.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// What the stream was wrapped in, where that is known.
+    pub fn wrapped_in(&self) -> Option<&Container> {
+        self.wrapped_in.as_ref()
+    }
+
+    /// How many pages of a block never came. Some machines leave pages out (virtio-mem, hints of free pages);
+    /// otherwise another channel had them.
+    pub fn pages_missing(&self, block: BlockIndex) -> u64 {
+        let pages = self
+            .blocks
+            .get(block)
+            .map(|block| block.pages(self.page_size));
+        pages.map_or(0, |pages| pages.saturating_sub(self.places.count(block)))
+    }
+
+    fn page_offset(&self, slot: u64) -> u64 {
+        slot << self.page_size.bits()
+    }
+
+    fn read_medium(&self, medium: Medium, out: &mut [u8], offset: u64) -> io::Result<()> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        match (medium, &self.spool) {
+            (Medium::Channel(number), _) => match self.channels.get(usize::from(number)) {
+                Some((_, place)) => place.read_exact_at(out, offset),
+                None => Err(io::ErrorKind::NotFound.into()),
+            },
+            (Medium::Spool, Some(spool)) => spool.read(out, offset),
+            (Medium::Spool, None) => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Where something is at an offset of a channel, if it can be read again there.
+    fn place_of(&self, channel: ChannelName, offset: u64) -> Option<Place> {
+        let number = self
+            .channels
+            .iter()
+            .position(|(name, _)| *name == channel)?;
+        let number = u8::try_from(number).ok()?;
+        (offset < OFFSETS).then_some(Place::Channel(number, offset))
+    }
+
+    fn lost(&self, block: BlockIndex, page: PageIndex, source: io::Error) -> IndexError {
+        let block = self.blocks.get(block);
+        IndexError::Page {
+            block: block.map_or("?", |block| &block.idstr).into(),
+            page: page.0,
+            source,
+        }
+    }
+}
+
+impl PageSource for Index {
+    type Error = IndexError;
+
+    fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    fn blocks(&self) -> &RamBlocks {
+        &self.blocks
+    }
+
+    fn page(
+        &self,
+        block: BlockIndex,
+        page: PageIndex,
+        out: &mut [u8],
+    ) -> Result<PageKind, IndexError> {
+        let (medium, offset) = match self.places.get(block, page) {
+            Place::Absent => return Ok(PageKind::Absent),
+            Place::Zero => return Ok(PageKind::Zero),
+            Place::Channel(channel, offset) => (Medium::Channel(channel), offset),
+            Place::Spool(slot) => (Medium::Spool, self.page_offset(slot)),
+        };
+        self.read_medium(medium, out, offset)
+            .map_err(|error| self.lost(block, page, error))?;
+        Ok(if is_zero(out) {
+            PageKind::Zero
+        } else {
+            PageKind::Data
+        })
+    }
+
+    fn pages(
+        &self,
+        wanted: &(dyn Fn(BlockIndex, PageIndex) -> bool + Sync),
+        visit: &mut dyn FnMut(BlockIndex, PageIndex, Page<'_>) -> ControlFlow<()>,
+    ) -> Result<(), IndexError> {
+        let mut run = Run::new();
+        let mut show = |run: &mut Run| {
+            run.show(self, visit).map_err(
+                |Failed {
+                     block,
+                     page,
+                     source,
+                 }| self.lost(block, page, source),
+            )
+        };
+        for (block, ram) in self.blocks.iter() {
+            let end = ram.pages(self.page_size);
+            let mut next = PageIndex(0);
+            while let Some(page) = self.places.next(block, next).filter(|page| page.0 < end) {
+                next = PageIndex(page.0 + 1);
+                let place = self.places.get(block, page);
+                if place == Place::Absent || !wanted(block, page) {
+                    continue;
+                }
+                while !run.take(self, block, page, place) {
+                    if show(&mut run)?.is_break() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        show(&mut run).map(drop)
+    }
+}

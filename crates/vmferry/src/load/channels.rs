@@ -1,0 +1,53 @@
+//! A machine that comes through several channels.
+
+use super::multifd::Recorded;
+use super::pass::Pass;
+use super::{LoadError, Options, Summary, Visitor};
+use crate::wire::Source;
+
+/// The channels that one machine's state comes through.
+///
+/// A page is in one of them; but which content of it is the last one, only all of them together tell. So
+/// they are read in one pass.
+#[derive(Debug)]
+pub struct Channels<S> {
+    /// The main channel: the stream with the header, the sections, and mostly everything else.
+    pub main: S,
+    /// The channel of requested pages (capability `postcopy-preempt`): bare records of pages, which are
+    /// newer than those that the main channel had before the guest moved. It is read behind the main
+    /// channel's end, so both must have been recorded.
+    pub preempt: Option<S>,
+    /// The multifd channels, in any order: packets of pages.
+    pub multifd: Vec<S>,
+}
+
+impl<S> Channels<S> {
+    /// A main channel alone.
+    pub fn new(main: S) -> Self {
+        Self {
+            main,
+            preempt: None,
+            multifd: Vec::new(),
+        }
+    }
+}
+
+/// Reads all channels of a machine, each to its end, and shows them to `visitor` as [`load`](super::load)
+/// does with one.
+///
+/// # Errors
+/// As for [`load`](super::load). An offset in an error about pages of another channel than the main one is
+/// one in that channel.
+pub fn load_channels<S: Source, V: Visitor>(
+    channels: &mut Channels<S>,
+    visitor: &mut V,
+    options: &Options,
+) -> Result<Summary, LoadError<V::Error>> {
+    let Channels {
+        main,
+        preempt,
+        multifd,
+    } = channels;
+    let mut beside = Recorded::open(multifd)?;
+    Pass::new(visitor, &mut beside, options).run(main, preempt.as_mut())
+}

@@ -1,0 +1,408 @@
+//! Channels that are sent at this moment.
+//!
+//! Their sender waits where one of them is not read, so each is read by a thread of its own, which shows pages as
+//! soon as all channels have come to the meeting point before them.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use super::channel::{Batch, Channel};
+use super::{Beside, Known, Numbers, check_behind_the_last, check_set, check_uuid, ended_early};
+use super::{in_channel, show};
+use crate::error::{Error, FormatError};
+use crate::load::pass::Pass;
+use crate::load::{
+    Assumption, Channels, Configuration, DeviceSection, Element, LoadError, Options, Origin,
+    Summary, Visitor,
+};
+use crate::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
+use crate::wire::Source;
+use crate::wire::dirty_bitmap::Content;
+use crate::wire::multifd::Init;
+
+/// Reads all channels of a machine while they are sent, and shows them to `visitor`, as
+/// [`load_channels`](crate::load::load_channels) does with recorded ones. The visitor is called from the threads
+/// that read the channels, by one of them at a time; between two meeting points, pages of several channels come
+/// in any order.
+///
+/// `abort` must make blocked reads of all channels return (by shutting them down); it is called at most once,
+/// when one of them has failed and the others may be waiting.
+///
+/// # Errors
+/// As for [`load_channels`](crate::load::load_channels): the first thing that went wrong on any channel.
+pub fn load_live<S, V>(
+    channels: &mut Channels<S>,
+    visitor: &mut V,
+    options: &Options,
+    abort: &(dyn Fn() + Sync),
+) -> Result<Summary, LoadError<V::Error>>
+where
+    S: Source + Send,
+    V: Visitor<Error: Send> + Send,
+{
+    let Channels {
+        main,
+        preempt,
+        multifd,
+    } = channels;
+    let opened: Vec<_> = multifd
+        .iter_mut()
+        .map(Channel::open)
+        .collect::<Result<_, _>>()?;
+    let inits: Vec<_> = opened.iter().map(|channel| channel.init).collect();
+    check_set(inits.iter())?;
+    let shared = Shared {
+        state: Mutex::new(State::new(visitor, &inits)),
+        changed: Condvar::new(),
+        abort,
+    };
+    thread::scope(|scope| {
+        for (index, channel) in opened.into_iter().enumerate() {
+            let shared = &shared;
+            scope.spawn(move || shared.read(index, channel));
+        }
+        let mut visitor = Locked(&shared);
+        let mut beside = Threads {
+            shared: &shared,
+            inits: &inits,
+        };
+        let read = Pass::new(&mut visitor, &mut beside, options).run(main, preempt.as_mut());
+        shared.main_ended(read)
+    })
+}
+
+/// What the threads share.
+struct Shared<'a, V: Visitor> {
+    state: Mutex<State<'a, V>>,
+    changed: Condvar,
+    abort: &'a (dyn Fn() + Sync),
+}
+
+struct State<'a, V: Visitor> {
+    visitor: &'a mut V,
+    /// Known as soon as the main channel has told them.
+    blocks: Option<(RamBlocks, PageSize)>,
+    /// Meeting points that all channels have come to, and gone on from.
+    passed: u64,
+    /// Meeting points that each channel has come to.
+    reached: Vec<Reached>,
+    /// Pages were shown since then.
+    unconfirmed: bool,
+    /// The main channel has come to its end.
+    over: bool,
+    failure: Option<LoadError<V::Error>>,
+    numbers: Numbers,
+    device_states: u64,
+    summary: Summary,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Reached {
+    points: u64,
+    ended: Option<u64>,
+}
+
+impl<'a, V: Visitor> State<'a, V> {
+    fn new(visitor: &'a mut V, inits: &[Init]) -> Self {
+        Self {
+            visitor,
+            blocks: None,
+            passed: 0,
+            unconfirmed: false,
+            reached: vec![Reached::default(); inits.len()],
+            over: false,
+            failure: None,
+            numbers: Numbers::default(),
+            device_states: 0,
+            summary: Summary::default(),
+        }
+    }
+}
+
+/// Something has failed elsewhere, and is told there.
+struct Stopped;
+
+impl<'a, V: Visitor> Shared<'a, V> {
+    fn lock(&self) -> MutexGuard<'_, State<'a, V>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'g>(&self, state: MutexGuard<'g, State<'a, V>>) -> MutexGuard<'g, State<'a, V>> {
+        let state = self.changed.wait(state);
+        state.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, mut state: MutexGuard<'_, State<'a, V>>, error: LoadError<V::Error>) {
+        let first = state.failure.is_none();
+        state.failure.get_or_insert(error);
+        drop(state);
+        self.changed.notify_all();
+        if first {
+            (self.abort)();
+        }
+    }
+
+    /// Reads a channel to its end, in a thread of its own.
+    fn read<S: Source>(&self, index: usize, mut channel: Channel<'_, S>) {
+        // Whatever becomes of this thread, the others do not wait for it.
+        let _leaving = Leaving {
+            shared: self,
+            index,
+        };
+        let init = channel.init;
+        let Ok(page_size) = self.page_size() else {
+            return;
+        };
+        let mut points = 0;
+        loop {
+            match channel.next(page_size) {
+                Ok(Some(batch)) => match self.take(index, init, &batch, &mut points) {
+                    Ok(()) => {}
+                    Err(Stopped) => return,
+                },
+                Ok(None) => {
+                    let mut state = self.lock();
+                    state.device_states += channel.device_states;
+                    state.reached[index].ended = Some(channel.position());
+                    return;
+                }
+                Err(error) => return self.fail(self.lock(), in_channel(init, error.into())),
+            }
+        }
+    }
+
+    /// Waits until the main channel has told the blocks: pages mean nothing before.
+    fn page_size(&self) -> Result<PageSize, Stopped> {
+        let mut state = self.lock();
+        loop {
+            match &state.blocks {
+                _ if state.failure.is_some() => return Err(Stopped),
+                Some((_, page_size)) => return Ok(*page_size),
+                // A machine without RAM has no pages.
+                None if state.over => return Ok(PageSize::X86),
+                None => state = self.wait(state),
+            }
+        }
+    }
+
+    /// Shows what a packet holds, as soon as it is time, and goes on to the next meeting point if it says so.
+    fn take(
+        &self,
+        index: usize,
+        init: Init,
+        batch: &Batch<'_>,
+        points: &mut u64,
+    ) -> Result<(), Stopped> {
+        let mut state = self.lock();
+        while !batch.packet.is_empty()
+            && state.passed < *points
+            && !state.over
+            && state.failure.is_none()
+        {
+            state = self.wait(state);
+        }
+        if state.failure.is_some() {
+            return Err(Stopped);
+        }
+        let here = &mut *state;
+        here.numbers.count(&batch.packet);
+        let shown = match (&here.blocks, here.over) {
+            (Some((blocks, page_size)), false) => {
+                let mut known = Known {
+                    visitor: here.visitor,
+                    blocks,
+                    page_size: *page_size,
+                    summary: &mut here.summary,
+                };
+                here.unconfirmed |= !batch.packet.is_empty();
+                show(batch, init, &mut known)
+            }
+            _ => check_behind_the_last(batch).map_err(LoadError::Read),
+        };
+        if let Err(error) = shown {
+            self.fail(state, in_channel(init, error));
+            return Err(Stopped);
+        }
+        if batch.packet.sync {
+            *points += 1;
+            state.reached[index].points = *points;
+            drop(state);
+            self.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    /// The pass over the main channel is through, well or not: so is everything.
+    fn main_ended(
+        &self,
+        read: Result<Summary, LoadError<V::Error>>,
+    ) -> Result<Summary, LoadError<V::Error>> {
+        let mut state = self.lock();
+        if let Some(first) = state.failure.take() {
+            // Whoever has failed has told the others, but they look at this.
+            state.failure = Some(LoadError::Read(Error::Closed));
+            return Err(first);
+        }
+        match read {
+            Ok(summary) => Ok(summary),
+            Err(error) => {
+                self.fail(state, LoadError::Read(Error::Closed));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The main channel's view of the others.
+struct Threads<'s, 'a, V: Visitor> {
+    shared: &'s Shared<'a, V>,
+    inits: &'s [Init],
+}
+
+impl<'a, V: Visitor> Beside<Locked<'_, 'a, V>> for Threads<'_, 'a, V> {
+    fn any(&self) -> bool {
+        !self.inits.is_empty()
+    }
+
+    fn belongs_to(&mut self, uuid: Option<[u8; 16]>) -> Result<(), Error> {
+        let mut inits = self.inits.iter();
+        inits.try_for_each(|init| check_uuid(init, uuid))
+    }
+
+    fn meet(&mut self, known: Known<'_, Locked<'_, 'a, V>>) -> Result<(), LoadError<V::Error>> {
+        let mut state = self.shared.lock();
+        let target = state.passed + 1;
+        loop {
+            if state.failure.is_some() {
+                return Err(Error::Closed.into());
+            }
+            let behind = |reached: &&Reached| reached.points < target;
+            let Some(late) = state.reached.iter().find(behind) else {
+                break;
+            };
+            if let Some(at) = late.ended {
+                let index = state
+                    .reached
+                    .iter()
+                    .position(|reached| reached.points < target);
+                let init = index.and_then(|index| self.inits.get(index));
+                let error = LoadError::Read(ended_early(at));
+                return Err(init.map_or(Error::Closed.into(), |init| in_channel(*init, error)));
+            }
+            state = self.shared.wait(state);
+        }
+        state.passed = target;
+        state.unconfirmed = false;
+        add(known.summary, &mut state.summary);
+        drop(state);
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    fn end(&mut self, known: Known<'_, Locked<'_, 'a, V>>) -> Result<(), LoadError<V::Error>> {
+        let mut state = self.shared.lock();
+        state.over = true;
+        self.shared.changed.notify_all();
+        while state.failure.is_none() && state.reached.iter().any(|r| r.ended.is_none()) {
+            state = self.shared.wait(state);
+        }
+        if state.failure.is_some() {
+            return Err(Error::Closed.into());
+        }
+        add(known.summary, &mut state.summary);
+        if state.unconfirmed {
+            let what = "the end of the multifd channels";
+            let expected = "no pages behind the last meeting point";
+            return Err(Error::from(FormatError::unexpected(0, what, expected, "some")).into());
+        }
+        Ok(state.numbers.check(state.device_states)?)
+    }
+}
+
+fn add(to: &mut Summary, from: &mut Summary) {
+    let from = std::mem::take(from);
+    to.pages += from.pages;
+    to.zero_pages += from.zero_pages;
+    to.multifd_pages += from.multifd_pages;
+}
+
+/// Whatever becomes of a thread, the others must not wait for it.
+struct Leaving<'s, 'a, V: Visitor> {
+    shared: &'s Shared<'a, V>,
+    index: usize,
+}
+
+impl<V: Visitor> Drop for Leaving<'_, '_, V> {
+    fn drop(&mut self) {
+        self.shared.lock().reached[self.index]
+            .ended
+            .get_or_insert(0);
+        self.shared.changed.notify_all();
+    }
+}
+
+/// The visitor, for one thread at a time.
+struct Locked<'s, 'a, V: Visitor>(&'s Shared<'a, V>);
+
+impl<V: Visitor> Visitor for Locked<'_, '_, V> {
+    type Error = V::Error;
+
+    fn configuration(&mut self, configuration: &Configuration) -> Result<(), V::Error> {
+        self.0.lock().visitor.configuration(configuration)
+    }
+
+    fn ram_blocks(&mut self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), V::Error> {
+        let mut state = self.0.lock();
+        state.visitor.ram_blocks(blocks, page_size)?;
+        state.blocks = Some((blocks.clone(), page_size));
+        drop(state);
+        self.0.changed.notify_all();
+        Ok(())
+    }
+
+    fn page(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        content: Page<'_>,
+        origin: Origin,
+    ) -> Result<(), V::Error> {
+        self.0.lock().visitor.page(block, page, content, origin)
+    }
+
+    fn differences(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        differences: &[u8],
+        origin: Origin,
+    ) -> Result<(), V::Error> {
+        let mut state = self.0.lock();
+        state.visitor.differences(block, page, differences, origin)
+    }
+
+    fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), V::Error> {
+        self.0.lock().visitor.device(section)
+    }
+
+    fn vmdesc(&mut self, json: &[u8]) -> Result<(), V::Error> {
+        self.0.lock().visitor.vmdesc(json)
+    }
+
+    fn dirty_bitmap(
+        &mut self,
+        node: &str,
+        bitmap: &str,
+        content: &Content,
+    ) -> Result<(), V::Error> {
+        self.0.lock().visitor.dirty_bitmap(node, bitmap, content)
+    }
+
+    fn element(&mut self, element: &Element<'_>) -> Result<(), V::Error> {
+        self.0.lock().visitor.element(element)
+    }
+
+    fn assumption(&mut self, assumption: &Assumption) -> Result<(), V::Error> {
+        self.0.lock().visitor.assumption(assumption)
+    }
+}

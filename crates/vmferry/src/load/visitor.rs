@@ -1,0 +1,210 @@
+//! Who is shown what a stream holds.
+
+use super::{Assumption, Bitmap, Configuration, Element};
+use crate::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
+use crate::wire::dirty_bitmap;
+
+/// Where in the stream a device section stands, which decides where it must stand when it is sent
+/// again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Before any RAM page (`…/virtio-mem-device-early`): the destination needs it to place them.
+    Early,
+    /// After RAM: every other device.
+    Device,
+}
+
+/// How the end of a device section was found; the stream itself does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// From the sizes in the trailing description (vmdesc): certain.
+    Vmdesc,
+    /// By looking for the section's footer before something that can start an element: a guess.
+    Footer,
+}
+
+/// One device's state: a FULL section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceSection<'a> {
+    /// The section's number within this stream.
+    pub section_id: u32,
+    /// Whose state it is: `timer`, `cpu`, `0000:00:1f.2/ich9_ahci`, …
+    pub idstr: &'a str,
+    /// Which of several owners of the same name.
+    pub instance_id: u32,
+    /// The version of the state's layout.
+    pub version_id: u32,
+    /// Early or ordinary.
+    pub phase: Phase,
+    /// How its end was found. An early section is shown before its description has come and says
+    /// [`Split::Footer`]; the pass fails later if the description disagrees.
+    pub split: Split,
+    /// The payload alone.
+    pub payload: &'a [u8],
+    /// The whole element, from its type byte to the end of its footer (where the stream has
+    /// footers): what a replay sends.
+    pub element: &'a [u8],
+    /// Offset in the stream, in bytes, of the element's first byte.
+    pub offset: u64,
+}
+
+/// One of the channels that a machine's state comes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChannelName {
+    /// The one with the header, the sections, and mostly everything else.
+    Main,
+    /// A multifd channel, by its id: pages in packets.
+    Multifd(u8),
+    /// The channel of requested pages of a postcopy migration (capability `postcopy-preempt`).
+    Preempt,
+}
+
+/// In which form a page was in its channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Encoding {
+    /// As it is.
+    Page,
+    /// As a word that says zero.
+    Zero,
+    /// As differences from what it was.
+    Xbzrle,
+    /// Compressed, by itself (QEMU 2.4 to 9.0).
+    CompressPage,
+    /// In the zlib stream of its multifd channel (or compressed there by itself): its share of a packet.
+    MultifdZlib,
+    /// In the zstd stream of its multifd channel: its share of a packet.
+    MultifdZstd,
+    /// At its own place of a mapped-ram file, or a clear bit there.
+    MappedRam,
+}
+
+/// Where a page came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The channel that it came through.
+    pub channel: ChannelName,
+    /// Offset in that channel, in bytes, of the first byte of its content.
+    pub offset: u64,
+    /// Bytes that its content took there, without what was around it.
+    pub bytes: u64,
+    /// In which form it came. [`Encoding::Page`] and [`Encoding::MappedRam`] stand in their channel as
+    /// they are, so that they can be read again there.
+    pub encoding: Encoding,
+}
+
+/// What is to become of the pages of a block of a mapped-ram file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MappedPages {
+    /// Each is shown.
+    Show,
+    /// None is: it is enough to know where they are. Where the source has places, they are not even read.
+    Skip,
+}
+
+/// Receives what is in a stream, in stream order. Nothing is shown twice, except that a page may
+/// come any number of times: the last one counts.
+pub trait Visitor {
+    /// Why the visitor wants no more.
+    type Error;
+
+    /// The configuration element; not called for streams of machine types before 2.4.
+    ///
+    /// # Errors
+    /// Whatever the visitor likes; it ends the pass.
+    fn configuration(&mut self, configuration: &Configuration) -> Result<(), Self::Error>;
+
+    /// The RAM block list; again if a stream lists blocks again. Indices stay valid.
+    ///
+    /// # Errors
+    /// Whatever the visitor likes; it ends the pass.
+    fn ram_blocks(&mut self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), Self::Error>;
+
+    /// One page. Block and page are within the table.
+    ///
+    /// # Errors
+    /// Whatever the visitor likes; it ends the pass.
+    fn page(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        content: Page<'_>,
+        origin: Origin,
+    ) -> Result<(), Self::Error>;
+
+    /// The pages of a block of a mapped-ram file stand side by side from `offset` of the stream on, and
+    /// `bitmap` says which of them are not zeros. Whoever wants no more of them than that says so here; else
+    /// each of them is shown as a [`page`](Self::page).
+    ///
+    /// # Errors
+    /// Whatever the visitor likes; it ends the pass.
+    fn mapped_block(
+        &mut self,
+        block: BlockIndex,
+        bitmap: &Bitmap,
+        offset: u64,
+    ) -> Result<MappedPages, Self::Error> {
+        let _ = (block, bitmap, offset);
+        Ok(MappedPages::Show)
+    }
+
+    /// The differences of one page from the page as it is at this point of the stream: all zeros, if
+    /// it has not come yet. [`xbzrle::decode`](crate::wire::xbzrle::decode) applies them, and takes them:
+    /// they were checked. Block and page are within the table.
+    ///
+    /// # Errors
+    /// Whatever the visitor likes; it ends the pass.
+    fn differences(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        differences: &[u8],
+        origin: Origin,
+    ) -> Result<(), Self::Error>;
+
+    /// One device's state.
+    ///
+    /// # Errors
+    /// Whatever the visitor likes; it ends the pass.
+    fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), Self::Error>;
+
+    /// The trailing JSON description of the device sections, as it came.
+    ///
+    /// # Errors
+    /// Whatever the visitor likes; it ends the pass.
+    fn vmdesc(&mut self, json: &[u8]) -> Result<(), Self::Error>;
+
+    /// Something about a dirty bitmap of a block node.
+    ///
+    /// # Errors
+    /// Whatever the visitor likes; it ends the pass.
+    fn dirty_bitmap(
+        &mut self,
+        node: &str,
+        bitmap: &str,
+        content: &dirty_bitmap::Content,
+    ) -> Result<(), Self::Error> {
+        let _ = (node, bitmap, content);
+        Ok(())
+    }
+
+    /// An element, once it was read: all of them, in the order of the stream. For who lists what is
+    /// where; the contents come through the other methods, before their element.
+    ///
+    /// # Errors
+    /// Whatever the visitor likes; it ends the pass.
+    fn element(&mut self, element: &Element<'_>) -> Result<(), Self::Error> {
+        let _ = element;
+        Ok(())
+    }
+
+    /// Something that the pass had to assume, or that it passed over. The [`Summary`](super::Summary) has
+    /// the first of them, too.
+    ///
+    /// # Errors
+    /// Whatever the visitor likes; it ends the pass.
+    fn assumption(&mut self, assumption: &Assumption) -> Result<(), Self::Error> {
+        let _ = assumption;
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! Several threads that write at places of one file.
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::mapped_ram::Runs;
+use crate::error::Error;
+use crate::stream::StreamError;
+
+/// Bytes that belong at a place of the file.
+struct Job {
+    bytes: Vec<u8>,
+    at: u64,
+}
+
+/// What is given to the threads.
+struct Queue {
+    jobs: Sender<Job>,
+    /// Buffers that were written, to be filled again.
+    spare: Receiver<Vec<u8>>,
+}
+
+impl Runs for Queue {
+    fn put(&mut self, bytes: &mut Vec<u8>, at: u64) -> Result<(), Error> {
+        let spare = self.spare.try_recv().unwrap_or_default();
+        let bytes = std::mem::replace(bytes, spare);
+        self.jobs.send(Job { bytes, at }).map_err(|_| Error::Closed)
+    }
+}
+
+/// Runs `body` with so many threads that write into `file`; all of them have written everything when this
+/// returns well. `failed` makes an error of one that a thread had.
+pub(super) fn with_writers<T, E>(
+    file: &File,
+    threads: NonZeroUsize,
+    failed: impl Fn(Error) -> E,
+    body: impl FnOnce(&mut dyn Runs) -> Result<T, E>,
+) -> Result<T, E> {
+    let threads = threads.get();
+    let (sender, jobs) = bounded(threads);
+    let (empty, spare) = bounded(2 * threads + 1);
+    let first = Mutex::new(None);
+    let result = thread::scope(|scope| {
+        for _ in 0..threads {
+            let (jobs, empty, first) = (jobs.clone(), empty.clone(), &first);
+            scope.spawn(move || {
+                if let Err(error) = write(file, &jobs, &empty) {
+                    let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+                    first.get_or_insert(error);
+                }
+            });
+        }
+        // The queue closes with the last thread that reads it.
+        drop(jobs);
+        body(&mut Queue {
+            jobs: sender,
+            spare,
+        })
+    });
+    match first.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(failed(error.into())),
+        None => result,
+    }
+}
+
+fn write(file: &File, jobs: &Receiver<Job>, empty: &Sender<Vec<u8>>) -> Result<(), StreamError> {
+    for Job { mut bytes, at } in jobs {
+        file.write_all_at(&bytes, at)
+            .map_err(|error| StreamError::from_io(error, at))?;
+        bytes.clear();
+        // If there are enough, this one goes.
+        let _ = empty.try_send(bytes);
+    }
+    Ok(())
+}

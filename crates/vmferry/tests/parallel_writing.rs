@@ -1,0 +1,72 @@
+//! A mapped-ram file that several threads write is the one that a single thread writes.
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use vmferry::channel;
+use vmferry::load::{Image, Options, load};
+use vmferry::save::{self, SaveError};
+use vmferry::stream::Writer;
+use vmferry::wire::SliceSource;
+
+fn machine() -> Image {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/streams");
+    let packed = std::fs::read(folder.join("10.0-q35-vmem.stream.zst")).expect("it is there");
+    let stream = zstd::decode_all(&*packed).expect("a golden stream is a zstd frame");
+    let mut image = Image::default();
+    load(
+        &mut SliceSource::new(&stream),
+        &mut image,
+        &Options::default(),
+    )
+    .expect("it is whole");
+    image
+}
+
+fn threads(count: usize) -> NonZeroUsize {
+    NonZeroUsize::new(count).expect("there is at least one")
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing_in_the_file() {
+    let image = machine();
+    let folder = tempfile::tempdir().unwrap();
+    let one = folder.path().join("one");
+    let mut writer = Writer::new(channel::File::create(&one).unwrap());
+    save::mapped_ram(&mut writer, &image.state, &image, &mut |_| {}).unwrap();
+    writer.close().unwrap();
+    let expected = std::fs::read(&one).unwrap();
+    for count in [1, 2, 7] {
+        let path = folder.path().join(count.to_string());
+        let file = File::create(&path).unwrap();
+        let mut writer = Writer::new(channel::File::new(file.try_clone().unwrap()));
+        let mut pages = 0;
+        let into = (&file, threads(count));
+        save::mapped_ram_parallel(&mut writer, into, 0, &image.state, &image, &mut |n| {
+            pages += n;
+        })
+        .unwrap();
+        writer.close().unwrap();
+        assert!(pages > 1000, "{pages}");
+        assert!(std::fs::read(&path).unwrap() == expected, "{count} threads");
+    }
+}
+
+#[test]
+fn a_thread_that_cannot_write_ends_all_of_them() {
+    let image = machine();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let mut writer = Writer::new(channel::File::create(&path).unwrap());
+    let read_only = File::open(&path).unwrap();
+    let into = (&read_only, threads(3));
+    let error = save::mapped_ram_parallel(&mut writer, into, 0, &image.state, &image, &mut |_| {});
+    let Err(SaveError::Send(error)) = error else {
+        panic!("{error:?}");
+    };
+    assert!(
+        !error.to_string().contains("closed"),
+        "the cause is told: {error}"
+    );
+}

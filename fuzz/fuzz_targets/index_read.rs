@@ -1,0 +1,47 @@
+//! An index of a stream that is anything at all: an error, or the same pages whether they stay where they are or
+//! go to a temporary file.
+
+#![no_main]
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use vmferry::channel::Bytes;
+use vmferry::index::Index;
+use vmferry::load::{Options, VmDescRule};
+use vmferry::ram::{Page, PageKind, PageSource};
+use vmferry::stream::Reader;
+
+/// More pages than this are not compared.
+const SOME: u32 = 1000;
+
+fuzz_target!(|bytes: &[u8]| {
+    let options = Options {
+        vmdesc: VmDescRule::Optional,
+        ..Options::default()
+    };
+    let read = |place| Index::read(&mut Reader::new(Bytes::new(bytes)), place, &options);
+    let Ok(stays) = read(Some(Arc::new(bytes.to_vec()) as _)) else {
+        return;
+    };
+    let spooled = read(None).expect("it was read before");
+    assert_eq!(stays.state(), spooled.state());
+    assert_eq!(stays.summary(), spooled.summary());
+    let mut page = vec![0; stays.page_size().bytes()];
+    let mut count = 0;
+    let shown = stays.pages(&|_, _| true, &mut |block, index, content| {
+        let kind = spooled.page(block, index, &mut page).expect("it is there");
+        match content {
+            Page::Zero => assert_eq!(kind, PageKind::Zero),
+            Page::Data(data) => assert_eq!(data, page),
+        }
+        count += 1;
+        if count < SOME {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    });
+    shown.expect("it is there");
+});
