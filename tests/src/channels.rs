@@ -18,6 +18,13 @@ use crate::{Guest, PATIENCE, wait};
 /// How often something is looked at that nobody announces.
 const LOOK: Duration = Duration::from_millis(50);
 
+// How fast a slow migration sends, in bytes per second: each page once; the last of these, which take one second at
+// this rate; and what has changed since, which takes a part of a second if that is not slower than the slowest.
+const FIRST_ROUND: u64 = 32 << 20;
+const END_OF_FIRST_ROUND: u64 = 4 << 20;
+const ROUNDS_PER_SECOND: u64 = 3;
+const SLOWEST: u64 = 256 << 10;
+
 /// A place that a source migrates to.
 #[derive(Debug)]
 pub struct Gate {
@@ -159,24 +166,49 @@ impl Guest {
     /// # Errors
     /// QEMU does not answer.
     pub fn migrate_slowly(&self) -> Result<()> {
-        let slowly = json!({"max-bandwidth": 64 << 20, "downtime-limit": 1});
+        // The limit is one ms: QEMU ends when that is enough for what is left, so a low bandwidth puts it off.
+        // Without any limit, 7.2 ends when it has sent each page once.
+        let slowly = json!({"max-bandwidth": FIRST_ROUND, "downtime-limit": 1});
         self.execute("migrate-set-parameters", slowly).map(drop)
     }
 
-    /// Lets a slow migration go fast, as soon as pages have been sent again.
+    /// Sees to it that a slow migration sends pages again, and as differences if such are enabled; then lets it
+    /// go fast.
     ///
     /// # Errors
-    /// None are.
+    /// It ends before.
     pub fn hurry_when_pages_came_again(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        let (mut round, mut bandwidth) = (1, FIRST_ROUND);
         loop {
             let said = self.execute("query-migrate", Value::Null)?;
-            let rounds = said["ram"]["dirty-sync-count"].as_u64().unwrap_or(0);
-            if rounds >= 5 || said["status"] != "active" && said["status"] != "setup" {
+            let number = |part: &str, name: &str| said[part][name].as_u64().unwrap_or(0);
+            let rounds = number("ram", "dirty-sync-count");
+            // Told only where they are enabled.
+            let differences = said["xbzrle-cache"].is_null() || number("xbzrle-cache", "bytes") > 0;
+            if rounds >= 5 && differences {
                 break;
             }
-            if Instant::now() > deadline {
+            let goes_on = said["status"] == "active" || said["status"] == "setup";
+            if !goes_on || Instant::now() > deadline {
                 return self.told(Err(anyhow!("no pages are sent again: {said}")));
+            }
+            // Each round long enough for the guest to change more than the limit lets through, on any machine.
+            let left = number("ram", "remaining");
+            let wanted = match rounds {
+                0 => FIRST_ROUND,
+                1 if left > END_OF_FIRST_ROUND => FIRST_ROUND,
+                1 => END_OF_FIRST_ROUND,
+                _ if rounds == round => bandwidth,
+                _ => (left * ROUNDS_PER_SECOND).clamp(SLOWEST, FIRST_ROUND),
+            };
+            round = rounds;
+            if wanted != bandwidth {
+                bandwidth = wanted;
+                self.execute(
+                    "migrate-set-parameters",
+                    json!({"max-bandwidth": bandwidth}),
+                )?;
             }
         }
         let at_once = json!({"max-bandwidth": 0, "downtime-limit": 20_000});

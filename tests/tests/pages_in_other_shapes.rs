@@ -5,16 +5,15 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use vmferry::channel;
 use vmferry::load::{Image, Options, Summary, load};
 use vmferry::ram::{Page, PageIndex, PageSource};
 use vmferry::save;
 use vmferry::stream::{Reader, Writer};
-use vmferry_tests::{Guest, PATIENCE, Release, Spec};
+use vmferry_tests::{Guest, Release, Spec};
 
 const MIB: u64 = 1 << 20;
 const PAGE: usize = 4096;
@@ -47,30 +46,12 @@ fn linux(release: Release) -> Result<(Spec, Guest)> {
     Ok((spec, guest))
 }
 
-/// Migrates `guest` into a file while it runs: slowly, until pages were sent again, and as differences
-/// if it sends such.
-fn migrate_live(guest: &Guest, stream: &Path, capabilities: &[&str]) -> Result<()> {
-    // A limit of nothing: however little the guest changes, QEMU does not end by itself.
-    let slowly = json!({"max-bandwidth": 64 * MIB, "downtime-limit": 0});
-    guest.execute("migrate-set-parameters", slowly)?;
+/// Migrates `guest` into a file while it runs: slowly, until pages were sent again.
+fn migrate_live(guest: &Guest, stream: &Path) -> Result<()> {
+    guest.migrate_slowly()?;
     let uri = format!("exec:cat > '{}'", stream.display());
     guest.execute("migrate", json!({"uri": uri}))?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let status = guest.execute("query-migrate", Value::Null)?;
-        let rounds = status["ram"]["dirty-sync-count"].as_u64().unwrap_or(0);
-        let differences = status["xbzrle-cache"]["pages"].as_u64().unwrap_or(0);
-        if rounds >= 5 && (differences > 0 || !capabilities.contains(&"xbzrle")) {
-            break;
-        }
-        let goes_on = status["status"] == "active" || status["status"] == "setup";
-        ensure!(
-            goes_on && Instant::now() < deadline,
-            "no pages are sent again as this test needs: {status}"
-        );
-    }
-    let at_once = json!({"max-bandwidth": 0, "downtime-limit": 20_000});
-    guest.execute("migrate-set-parameters", at_once)?;
+    guest.hurry_when_pages_came_again()?;
     guest.wait_for_migration("completed")?;
     Ok(())
 }
@@ -131,7 +112,7 @@ fn loaded_mapped(spec: &Spec, file: &Path) -> Result<Guest> {
 fn moves_as((spec, source): (Spec, Guest), capabilities: &[&str]) -> Result<Summary> {
     enable(&source, capabilities)?;
     let stream = source.folder().join("stream");
-    migrate_live(&source, &stream, capabilities)?;
+    migrate_live(&source, &stream)?;
 
     let (image, summary) = read(&stream)?;
     has_the_memory_of(&loaded(&spec, &stream, capabilities)?, &image)?;
