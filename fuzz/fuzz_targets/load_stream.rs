@@ -10,7 +10,7 @@ use vmferry::load::{
 };
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::save::{self, SaveError};
-use vmferry::wire::{SliceSource, xbzrle};
+use vmferry::wire::{SliceSource, limits, xbzrle};
 
 /// Machines above this many bytes are only looked at: sending them takes too long.
 const SMALL: u64 = 8 << 20;
@@ -73,7 +73,8 @@ impl Visitor for Look {
     }
 }
 
-/// What can be taken of it, whatever it is; of what is whole, nothing else.
+/// What can be taken of it, whatever it is; of what is whole, nothing else, as long as all of it is in sight: where
+/// a device ends, rescue judges by what it can see.
 fn rescue(bytes: &[u8]) {
     let options = |mode| Options {
         mode,
@@ -95,7 +96,7 @@ fn rescue(bytes: &[u8]) {
     );
     if taken.is_ok() {
         assert!(looked.is_ok(), "what is right cannot be rescued");
-        if is_small {
+        if is_small && bytes.len() <= limits::TAKE {
             let mut rescued = Image::default();
             let again = load(
                 &mut SliceSource::new(bytes),

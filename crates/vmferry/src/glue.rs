@@ -26,7 +26,14 @@ impl<C: ReadChannel> Source for Reader<C> {
 
     fn skip(&mut self, n: u64, what: &'static str) -> Result<(), Error> {
         let at = self.position();
-        self.skip(n).map_err(|error| short(error, at, what))
+        self.skip(n).map_err(|error| match error.kind() {
+            // As much of it as was there may be gone already.
+            ErrorKind::UnexpectedEof { got, .. } => {
+                let there = self.position().saturating_sub(at) + got as u64;
+                FormatError::truncated(at, what, n, there).into()
+            }
+            _ => error.into(),
+        })
     }
 
     #[inline]
@@ -70,5 +77,26 @@ impl<C: WriteChannel, M: Releaser> Outgoing for Writer<'_, C, M> {
 
     fn check(&self) -> Result<(), Error> {
         Ok(self.check()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::Bytes;
+    use crate::wire::SliceSource;
+
+    #[test]
+    fn a_gap_beyond_the_end_is_told_alike_wherever_the_bytes_come_from() {
+        const SAID: &str = "the stream ends inside a gap: at least 3145728 bytes expected, 199990 there, at offset 0xa";
+        let bytes = vec![7; 200_000];
+        assert_eq!(said(&mut SliceSource::new(&bytes)), SAID);
+        assert_eq!(said(&mut Reader::new(Bytes::new(&bytes))), SAID);
+    }
+
+    fn said(source: &mut impl Source) -> String {
+        source.take(10, "what comes before").expect("it is there");
+        let error = source.skip(3 << 20, "a gap");
+        error.expect_err("there is no more").to_string()
     }
 }

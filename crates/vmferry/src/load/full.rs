@@ -163,23 +163,15 @@ impl<V: Visitor> Pass<'_, V> {
     }
 
     /// The first footer of this section that stands before something that can begin an element, or end
-    /// the stream. In rescue mode also that of another section before a device's.
+    /// the stream. In rescue mode, where there is none in sight, also that of another section before a
+    /// device's.
     fn find_footer(&self, bytes: &[u8], section_id: u32) -> Option<usize> {
         let footer = section::footer(section_id);
-        let mut from = 0;
-        loop {
-            let rest = bytes.get(from..)?;
-            let at = from + rest.iter().position(|byte| *byte == section::FOOTER)?;
-            let (here, next) = bytes.get(at..)?.split_at_checked(FOOTER_LEN)?;
-            let ends = match self.mode {
-                _ if here == footer => self.begins_element(next),
-                Mode::Strict => false,
-                Mode::Rescue => begins_section(next),
-            };
-            if ends {
-                return Some(at);
-            }
-            from = at + 1;
+        let is_own = |here: &[u8], next: &[u8]| *here == footer && self.begins_element(next);
+        let own = find_mark(bytes, is_own);
+        match self.mode {
+            Mode::Rescue => own.or_else(|| find_mark(bytes, |_, next| begins_section(next))),
+            Mode::Strict => own,
         }
     }
 
@@ -260,6 +252,20 @@ impl<V: Visitor> Pass<'_, V> {
         source.take(taken, "a section footer")?;
         let reason = error.to_string();
         self.assume(at, Some(idstr), AssumptionKind::Footer { reason })
+    }
+}
+
+/// Where what looks like a footer stands of which `is_it` says so, given it and what follows.
+fn find_mark(bytes: &[u8], is_it: impl Fn(&[u8], &[u8]) -> bool) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let rest = bytes.get(from..)?;
+        let at = from + rest.iter().position(|byte| *byte == section::FOOTER)?;
+        let (here, next) = bytes.get(at..)?.split_at_checked(FOOTER_LEN)?;
+        if is_it(here, next) {
+            return Some(at);
+        }
+        from = at + 1;
     }
 }
 

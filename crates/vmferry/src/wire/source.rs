@@ -173,6 +173,16 @@ impl Source for SliceSource<'_> {
         self.peek(super::limits::TAKE)
     }
 
+    fn skip(&mut self, n: u64, what: &'static str) -> Result<(), Error> {
+        match usize::try_from(n).ok().filter(|n| *n <= self.rest.len()) {
+            Some(n) => self.take_slice(n, what).map(drop),
+            None => {
+                let there = self.rest.len() as u64;
+                Err(FormatError::truncated(self.position, what, n, there).into())
+            }
+        }
+    }
+
     #[inline]
     fn position(&self) -> u64 {
         self.position

@@ -235,3 +235,32 @@ fn any_changed_byte_leaves_most_of_the_machine() {
         );
     }
 }
+
+#[test]
+fn what_looks_like_the_end_of_a_section_within_another_is_not_taken_for_it() {
+    let footer = |id: u8| [0x7e, 0, 0, 0, id];
+    let device = |id: u8, name: &[u8; 4], payload: &[u8]| {
+        let mut bytes = vec![4, 0, 0, 0, id, 4];
+        bytes.extend(name);
+        bytes.extend([0, 0, 0, 0, 0, 0, 0, 1]);
+        bytes.extend(payload);
+        bytes
+    };
+    // Without a description footers tell, and the first device holds a copy of the second, behind a footer like that
+    // of a third.
+    let second = [device(4, b"late", &[9; 3]), footer(4).to_vec()].concat();
+    let first = device(3, b"soon", &[&[7; 5][..], &footer(0x55), &second].concat());
+    let head = b"QEVM\0\0\0\x03\x07\0\0\0\x0bpc-q35-10.0";
+    let stream = |own: u8| [head, &first[..], &footer(own), &second, &[0]].concat();
+
+    let (seen, _) = rescue(&stream(3));
+    assert_eq!(seen.device_names(), ["soon", "late"]);
+    assert!(seen.assumptions.is_empty(), "{:?}", seen.assumptions);
+    // If its own footer is not to be seen, the next best is.
+    let (seen, _) = rescue(&stream(0x33));
+    assert_eq!(seen.device_names(), ["soon", "late"]);
+    assert!(matches!(
+        seen.assumed()[..],
+        [AssumptionKind::Footer { .. }]
+    ));
+}
