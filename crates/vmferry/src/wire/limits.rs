@@ -32,6 +32,10 @@ pub const VMDESC: usize = 16 << 20;
 /// The most in a section of a machine with 70 devices is 4,000.
 pub const VMSTATE_VALUES: usize = 1 << 20;
 
+/// Bytes that the windows of all multifd channels with zstd take together: eight channels of level 20 (QEMU's highest),
+/// or 256 of level 9. QEMU's default, level 1, takes 512 KiB for each.
+pub const ZSTD_WINDOWS: u64 = 1 << 30;
+
 /// Bytes of the bitmap of one mapped-ram block: 2 TiB of pages of 4 KiB.
 pub const MAPPED_BITMAP: usize = 64 << 20;
 

@@ -28,17 +28,21 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a, S: Source> Channel<'a, S> {
-    /// Reads the first packet.
-    pub(super) fn open(source: &'a mut S) -> Result<Self, Error> {
-        let init = Init::decode(source)?;
-        Ok(Self {
-            source,
-            init,
-            payloads: Payloads::default(),
-            head: None,
-            packets: 0,
-            device_states: 0,
-        })
+    /// Reads the first packet of each.
+    pub(super) fn open_all(sources: &'a mut [S]) -> Result<Vec<Self>, Error> {
+        let channels = sources.len();
+        let open = |source: &'a mut S| {
+            let init = Init::decode(source)?;
+            Ok(Self {
+                source,
+                init,
+                payloads: Payloads::among(channels),
+                head: None,
+                packets: 0,
+                device_states: 0,
+            })
+        };
+        sources.iter_mut().map(open).collect()
     }
 
     /// An error that says which channel is meant.

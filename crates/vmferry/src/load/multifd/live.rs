@@ -45,10 +45,7 @@ where
         preempt,
         multifd,
     } = channels;
-    let opened: Vec<_> = multifd
-        .iter_mut()
-        .map(Channel::open)
-        .collect::<Result<_, _>>()?;
+    let opened = Channel::open_all(multifd)?;
     let inits: Vec<_> = opened.iter().map(|channel| channel.init).collect();
     check_set(inits.iter())?;
     let shared = Shared {

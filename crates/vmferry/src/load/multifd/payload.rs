@@ -20,10 +20,11 @@ const SLACK: usize = 64;
 const ZSTD_WINDOW: u32 = 27;
 
 /// What it takes to read the payloads of one channel, one after the other.
-#[derive(Default)]
 pub(super) struct Payloads {
     state: State,
     pages: Vec<u8>,
+    /// log2 of the largest window that this channel's zstd stream may want.
+    window: u32,
 }
 
 #[derive(Default)]
@@ -46,10 +47,10 @@ enum ZlibHeader {
 }
 
 impl State {
-    fn new(method: Method, at: u64) -> Result<Self, FormatError> {
+    fn new(method: Method, window: u32, at: u64) -> Result<Self, FormatError> {
         let zstd = || {
             let mut state = ZstdDecoder::new()?;
-            state.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW))?;
+            state.set_parameter(DParameter::WindowLogMax(window))?;
             Ok::<_, std::io::Error>(state)
         };
         match method {
@@ -79,6 +80,16 @@ impl State {
 }
 
 impl Payloads {
+    /// For one of so many channels, which have a bound on their memory together.
+    pub(super) fn among(channels: usize) -> Self {
+        let share = limits::ZSTD_WINDOWS / (channels as u64).max(1);
+        Self {
+            state: State::default(),
+            pages: Vec::new(),
+            window: share.max(1).ilog2().min(ZSTD_WINDOW),
+        }
+    }
+
     /// Reads the payload of a packet: its normal pages, one behind the other.
     pub(super) fn read(
         &mut self,
@@ -92,7 +103,7 @@ impl Payloads {
             return Ok(&[]);
         }
         match self.state.method() {
-            None => self.state = State::new(packet.method, at)?,
+            None => self.state = State::new(packet.method, self.window, at)?,
             Some(method) if method == packet.method => {}
             Some(method) => {
                 let expected = format!("{}, as before in this channel", method.name());
@@ -107,8 +118,8 @@ impl Payloads {
             State::Plain => plain(source, self.pages.get_mut(..len).unwrap_or_default())?,
             State::Zlib(state) => streamed(source, size, &mut self.pages, inflate(state))?,
             State::Zstd(state) => streamed(source, size, &mut self.pages, |from, to| {
-                let done = state.run_on_buffers(from, to).ok()?;
-                Some((done.bytes_read, done.bytes_written))
+                let done = state.run_on_buffers(from, to).map_err(|e| e.to_string())?;
+                Ok((done.bytes_read, done.bytes_written))
             })?,
             State::Pieces(method, state) => {
                 let header = match method {
@@ -135,18 +146,24 @@ fn plain(source: &mut impl Source, out: &mut [u8]) -> Result<usize, Error> {
     Ok(out.len())
 }
 
-/// One step of a decompressor: bytes read and bytes made, unless the stream is damaged or over.
-fn inflate(state: &mut Decompress) -> impl FnMut(&[u8], &mut [u8]) -> Option<(usize, usize)> {
+/// Bytes read and bytes made by one step of a decompressor, unless the stream is damaged or over.
+type Step = Result<(usize, usize), String>;
+
+const DAMAGED: &str = "a damaged or longer one";
+
+fn inflate(state: &mut Decompress) -> impl FnMut(&[u8], &mut [u8]) -> Step {
     |from, to| {
         let (total_in, total_out) = (state.total_in(), state.total_out());
         match state.decompress(from, to, FlushDecompress::None) {
             Ok(Status::Ok | Status::BufError) => {}
             // The stream of a channel has no end.
-            Ok(Status::StreamEnd) | Err(_) => return None,
+            Ok(Status::StreamEnd) | Err(_) => return Err(DAMAGED.to_owned()),
         }
-        let read = usize::try_from(state.total_in().saturating_sub(total_in)).ok()?;
-        let made = usize::try_from(state.total_out().saturating_sub(total_out)).ok()?;
-        Some((read, made))
+        // Not more than the slices.
+        let count =
+            |now: u64, before: u64| usize::try_from(now.saturating_sub(before)).unwrap_or(0);
+        let read = count(state.total_in(), total_in);
+        Ok((read, count(state.total_out(), total_out)))
     }
 }
 
@@ -155,7 +172,7 @@ fn streamed(
     source: &mut impl Source,
     mut left: usize,
     out: &mut [u8],
-    mut step: impl FnMut(&[u8], &mut [u8]) -> Option<(usize, usize)>,
+    mut step: impl FnMut(&[u8], &mut [u8]) -> Step,
 ) -> Result<usize, Error> {
     let mut filled = 0;
     while left > 0 {
@@ -164,17 +181,17 @@ fn streamed(
         left = left.saturating_sub(piece.len());
         while !piece.is_empty() {
             let room = out.get_mut(filled..).unwrap_or_default();
-            match step(piece, room) {
-                Some((read, made)) if read > 0 || made > 0 => {
+            let found = match step(piece, room) {
+                Ok((0, 0)) => DAMAGED.to_owned(),
+                Ok((read, made)) => {
                     piece = piece.get(read..).unwrap_or_default();
                     filled = filled.saturating_add(made);
+                    continue;
                 }
-                _ => {
-                    let found = "a damaged or longer one";
-                    let expected = "the next piece of the channel's compressed stream";
-                    return Err(FormatError::unexpected(at, WHAT, expected, found).into());
-                }
-            }
+                Err(why) => why,
+            };
+            let expected = "the next piece of the channel's compressed stream";
+            return Err(FormatError::unexpected(at, WHAT, expected, found).into());
         }
     }
     Ok(filled)
@@ -281,14 +298,14 @@ mod tests {
     fn packets_of_one_channel_are_one_stream() {
         let pages = pages(5);
         let payloads = deflated(pages.chunks(2 * PAGE));
-        let mut state = Payloads::default();
+        let mut state = Payloads::among(1);
         for (payload, pages) in payloads.iter().zip(pages.chunks(2 * PAGE)) {
             let packet = packet(Method::Zlib, pages.len() / PAGE, payload);
             assert_eq!(read(&mut state, &packet, payload).unwrap(), pages);
         }
         // The second payload means nothing without the first.
         let second = packet(Method::Zlib, 2, &payloads[1]);
-        read(&mut Payloads::default(), &second, &payloads[1]).unwrap_err();
+        read(&mut Payloads::among(1), &second, &payloads[1]).unwrap_err();
         // And there is but one method in a channel.
         let plain = packet(Method::None, 1, &pages[..PAGE]);
         let error = read(&mut state, &plain, &pages[..PAGE]).unwrap_err();
@@ -307,7 +324,7 @@ mod tests {
             (4, "expected 16384 bytes of pages"),
         ] {
             let packet = packet(Method::Zlib, count, &payload);
-            let error = read(&mut Payloads::default(), &packet, &payload).unwrap_err();
+            let error = read(&mut Payloads::among(1), &packet, &payload).unwrap_err();
             assert!(error.contains(says), "{count}: {error}");
         }
         let zstd = zstd::encode_all(&*pages, 1).unwrap();
@@ -316,8 +333,40 @@ mod tests {
             (4, "expected 16384 bytes of pages"),
         ] {
             let packet = packet(Method::Zstd, count, &zstd);
-            let error = read(&mut Payloads::default(), &packet, &zstd).unwrap_err();
+            let error = read(&mut Payloads::among(1), &packet, &zstd).unwrap_err();
             assert!(error.contains(says), "{count}: {error}");
+        }
+    }
+
+    #[test]
+    fn many_channels_get_no_more_memory_together_than_a_few() {
+        const COUNT: usize = 8;
+        let pages = pages(COUNT);
+        // What a channel of level 20 wants. That of level 1 is had by any number.
+        let compressed = |window: u32| {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(window).unwrap();
+            std::io::Write::write_all(&mut encoder, &pages).unwrap();
+            encoder.finish().unwrap()
+        };
+        for (channels, window, fits) in [
+            (1, 27, true),
+            (8, 27, true),
+            (9, 27, false),
+            (16, 26, true),
+            (256, 23, false),
+            (256, 22, true),
+        ] {
+            let payload = compressed(window);
+            let packet = packet(Method::Zstd, COUNT, &payload);
+            let result = read(&mut Payloads::among(channels), &packet, &payload);
+            match result {
+                Ok(read) => assert!(fits && read == pages, "{channels} {window}"),
+                Err(error) => assert!(
+                    !fits && error.contains("requires too much memory"),
+                    "{channels} {window}: {error}"
+                ),
+            }
         }
     }
 
@@ -333,11 +382,11 @@ mod tests {
         ] {
             let packet = packet(method, 2, whole);
             assert_eq!(
-                read(&mut Payloads::default(), &packet, whole).unwrap(),
+                read(&mut Payloads::among(1), &packet, whole).unwrap(),
                 pages
             );
             for end in 0..whole.len() {
-                let error = read(&mut Payloads::default(), &packet, &whole[..end]).unwrap_err();
+                let error = read(&mut Payloads::among(1), &packet, &whole[..end]).unwrap_err();
                 assert!(
                     error.contains("ends inside"),
                     "{method:?} cut at {end}: {error}"
@@ -367,7 +416,7 @@ mod tests {
             }
             let payload = [lens, rest].concat();
             let packet = packet(method, 3, &payload);
-            let mut state = Payloads::default();
+            let mut state = Payloads::among(1);
             assert_eq!(read(&mut state, &packet, &payload).unwrap(), pages);
             let mut damaged = payload.clone();
             damaged[3] ^= 1;
@@ -382,7 +431,7 @@ mod tests {
     #[test]
     fn what_nobody_can_read_here_is_refused_by_its_name() {
         let packet = packet(Method::Qatzip, 1, b"");
-        let error = read(&mut Payloads::default(), &packet, b"").unwrap_err();
+        let error = read(&mut Payloads::among(1), &packet, b"").unwrap_err();
         assert!(
             error.contains("multifd-compression qatzip is not supported"),
             "{error}"

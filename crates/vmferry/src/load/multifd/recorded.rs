@@ -17,10 +17,7 @@ pub(in crate::load) struct Recorded<'a, S> {
 impl<'a, S: Source> Recorded<'a, S> {
     /// Reads the first packet of each channel.
     pub(in crate::load) fn open(sources: &'a mut [S]) -> Result<Self, Error> {
-        let channels: Vec<_> = sources
-            .iter_mut()
-            .map(Channel::open)
-            .collect::<Result<_, _>>()?;
+        let channels = Channel::open_all(sources)?;
         check_set(channels.iter().map(|channel| &channel.init))?;
         Ok(Self {
             channels,
