@@ -199,9 +199,12 @@ impl Map {
             let count = u32::try_from(cluster / part_len).unwrap_or(1);
             for part in (0..count).filter(|part| parts & 1 << part != 0) {
                 let skip = u64::from(part) * part_len;
+                if skip >= there {
+                    break;
+                }
                 let extent = Extent {
                     at: at + skip,
-                    len: there.saturating_sub(skip).min(part_len),
+                    len: (there - skip).min(part_len),
                     host: host + skip,
                 };
                 self.push(extent, said_at)?;

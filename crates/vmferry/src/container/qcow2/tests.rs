@@ -126,6 +126,22 @@ fn an_image_that_ends_anywhere_gives_an_error_or_zeros_behind_its_end() {
     }
 }
 
+#[test]
+fn the_parts_of_a_cluster_that_lie_behind_the_end_of_the_image_are_zeros() {
+    let mut bytes = image(20, true);
+    // The first cluster of the state is the last of the image, and ends within its third part.
+    let last = bytes.len() as u64;
+    let table = bytes.len() - 512;
+    bytes[table..table + 8].copy_from_slice(&(last | 1 << 63).to_be_bytes());
+    bytes.extend([7; 40]);
+    let image = open(bytes).unwrap();
+    let state = image.vm_state(&image.snapshots()[0]).unwrap();
+    let mut cluster = [0xff; 512];
+    state.read_exact_at(&mut cluster, 0).unwrap();
+    assert_eq!(cluster[..40], [7; 40]);
+    assert_eq!(cluster[40..], [0; 472]);
+}
+
 fn says(change: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut bytes = image(20, false);
     change(&mut bytes);
