@@ -92,6 +92,14 @@ impl Volatility {
             layers.contains("QemuSuspendLayer"),
             "no layer of QEMU's: {layers}"
         );
+        self.layer_of_stream(stream)
+    }
+
+    /// The same, without a look at which layers there are.
+    ///
+    /// # Errors
+    /// As for [`memory_of_stream`](Self::memory_of_stream).
+    pub fn layer_of_stream(&self, stream: &Path) -> Result<PathBuf> {
         self.run(stream, &["layerwriter", "--layers", "primary"])?;
         Ok(self.folder.path().join("primary.raw"))
     }

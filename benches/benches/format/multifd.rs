@@ -1,52 +1,32 @@
 //! Reading the pages of a multifd channel, beside the bare libraries that decompress them.
 //!
-//! `cargo bench -p vmferry-benches --bench multifd -- [--mib N] [--rounds N]`
-//!
-//! One channel with N MiB of pages (64), half of them noise and half hexadecimal text. Ours is a whole pass with a
-//! visitor that keeps nothing; the peer gets the same payloads, packet by packet, and looks at nothing else. The two
-//! take turns; a line gives MB of pages per second for each, and the ratio of ours to the peer's, round by round.
+//! One channel, half of whose pages are noise and half hexadecimal text. Ours is a whole pass with a
+//! visitor that keeps nothing; the peer gets the same payloads, packet by packet, and looks at nothing else.
 
-use std::convert::Infallible;
 use std::hint::black_box;
-use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use flate2::{Decompress, FlushDecompress};
-use vmferry::load::{
-    Channels, Configuration, DeviceSection, Image, Options, Origin, Visitor, VmDescRule,
-    load_channels,
-};
-use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlock, RamBlocks};
+use vmferry::load::{Channels, Configuration, Image, Options, Visitor, VmDescRule, load_channels};
+use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlock};
 use vmferry::save::{self, MultifdOptions};
 use vmferry::wire::multifd::{Init, Method, PACKET_BYTES, Packet};
 use vmferry::wire::{SliceSource, Source};
-use vmferry_benches::{Figures, describe};
+use vmferry_benches::Figures;
 use zstd::stream::raw::{Decoder, Operation};
 
-const PAGE: usize = 4096;
+use super::load::Nothing;
+use super::timed;
 
-fn main() -> Result<()> {
-    let (mut mib, mut rounds) = (64, 5);
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut number = || {
-            words
-                .next()
-                .context("a number is missing")?
-                .parse()
-                .context("a number")
-        };
-        match word.as_str() {
-            // What `cargo bench` adds.
-            "--bench" => {}
-            "--mib" => mib = number()?,
-            "--rounds" => rounds = number()?,
-            other => bail!("'{other}': --mib N, --rounds N"),
-        }
-    }
-    let image = machine(mib);
-    println!("{}; {mib} MiB, {rounds} rounds", describe());
-    println!("method ours-MB/s bare-MB/s ratio");
+const PAGE: usize = 4096;
+const MIB: u32 = 64;
+
+pub(super) fn run(rounds: usize) -> Result<()> {
+    println!(
+        "\n# multifd: {MIB} MiB of pages, half noise, half text, from one channel, MB of pages per second"
+    );
+    let image = machine(MIB.into());
+    let mb = f64::from(MIB << 20) / 1e6;
     for method in [Method::None, Method::Zlib, Method::Zstd] {
         let (mut main, mut channels) = (Vec::new(), vec![Vec::new()]);
         let options = MultifdOptions::new(method);
@@ -63,11 +43,12 @@ fn main() -> Result<()> {
         let payloads = payloads(&channel)?;
         let (mut ours, mut bare) = (Figures::default(), Figures::default());
         for _ in 0..rounds {
-            ours.push(rate(mib, || read(&main, &channel))?);
-            bare.push(rate(mib, || decompress(method, &payloads))?);
+            ours.push(mb / timed(|| read(&main, &channel))?);
+            bare.push(mb / timed(|| decompress(method, &payloads))?);
         }
         let ratio = ours.over(&bare);
-        println!("{} {ours:.0} {bare:.0} {ratio}", method.name());
+        let name = method.name();
+        println!("{name:5} ours {ours:.0}   the bare library {bare:.0}   ours / bare {ratio}");
     }
     Ok(())
 }
@@ -104,13 +85,6 @@ fn machine(mib: u64) -> Image {
         image.put(BlockIndex(0), PageIndex(page), Page::Data(&data));
     }
     image
-}
-
-fn rate(mib: u64, work: impl FnOnce() -> Result<()>) -> Result<f64> {
-    let from = Instant::now();
-    work()?;
-    let mb = f64::from(u32::try_from(mib << 20).unwrap_or(u32::MAX)) / 1e6;
-    Ok(mb / from.elapsed().as_secs_f64())
 }
 
 /// Each payload, with the bytes that it becomes.
@@ -163,48 +137,4 @@ fn read(main: &[u8], channel: &[u8]) -> Result<()> {
     };
     load_channels(&mut channels, &mut Nothing, &options)?;
     Ok(())
-}
-
-/// Keeps nothing.
-struct Nothing;
-
-impl Visitor for Nothing {
-    type Error = Infallible;
-
-    fn configuration(&mut self, _: &Configuration) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn ram_blocks(&mut self, _: &RamBlocks, _: PageSize) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn page(
-        &mut self,
-        _: BlockIndex,
-        _: PageIndex,
-        content: Page<'_>,
-        _: Origin,
-    ) -> Result<(), Infallible> {
-        black_box(content);
-        Ok(())
-    }
-
-    fn differences(
-        &mut self,
-        _: BlockIndex,
-        _: PageIndex,
-        _: &[u8],
-        _: Origin,
-    ) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn device(&mut self, _: &DeviceSection<'_>) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn vmdesc(&mut self, _: &[u8]) -> Result<(), Infallible> {
-        Ok(())
-    }
 }
