@@ -71,8 +71,7 @@ fn a_raw_image_is_what_volatility_makes_of_the_same_stream() -> Result<()> {
 
 /// Volatility 2.28 does not know the streams of QEMU 10.0.
 #[test]
-fn volatility_finds_the_kernel_in_what_is_exported_from_a_stream_a_mapped_file_and_a_checkpoint()
--> Result<()> {
+fn volatility_finds_the_kernel_in_what_is_exported_whatever_it_was_saved_in() -> Result<()> {
     let (vmferry, volatility) = (Vmferry::new()?, Volatility::get()?);
     let guest = stopped(Release::V10_0, "q35")?;
     let path = |name: &str| guest.folder().join(name);
@@ -94,9 +93,8 @@ fn volatility_finds_the_kernel_in_what_is_exported_from_a_stream_a_mapped_file_a
         same(&path("raw"), &path("again"))?,
         "the checkpoint differs"
     );
-    let mapped = json!([{"capability": "mapped-ram", "state": true}]);
     let copy = loaded(&guest, &stream)?;
-    copy.execute("migrate-set-capabilities", json!({"capabilities": mapped}))?;
+    copy.enable("mapped-ram")?;
     let file = path("mapped").display().to_string();
     copy.migrate(&format!("file:{file}"))?;
     export(&vmferry, &file, "raw", &path("again"))?;
@@ -110,6 +108,30 @@ fn volatility_finds_the_kernel_in_what_is_exported_from_a_stream_a_mapped_file_a
             same(&path(format), &path("again"))?,
             "{format} of the checkpoint differs"
         );
+    }
+
+    // Written by several threads; kept as a checkpoint; and as an image of libvirt's.
+    let copy = loaded(&guest, &stream)?;
+    for name in ["mapped-ram", "multifd"] {
+        copy.enable(name)?;
+    }
+    copy.execute("migrate-set-parameters", json!({"multifd-channels": 3}))?;
+    let by_many = path("by-many").display().to_string();
+    copy.migrate(&format!("file:{by_many}"))?;
+    let (xml, image) = (path("domain.xml"), path("image").display().to_string());
+    fs::write(&xml, "<domain type='qemu'><name>web</name></domain>\n")?;
+    let xml = xml.display().to_string();
+    for words in [
+        &["convert", &by_many, "--to", "checkpoint", "multifd"][..],
+        &[
+            "convert", "multifd", "--to", "libvirt", "--xml", &xml, "-o", &image,
+        ],
+    ] {
+        vmferry.json(words)?;
+    }
+    for what in [&by_many, "multifd@latest", &image] {
+        export(&vmferry, what, "raw", &path("again"))?;
+        ensure!(same(&path("raw"), &path("again"))?, "{what} differs");
     }
 
     // And through a pipe.

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::fs::File;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -100,12 +101,12 @@ fn migrate_mapped(guest: &Guest, file: &Path, offset: u64) -> Result<()> {
 }
 
 /// A guest that has loaded a mapped-ram file, and has not run since.
-fn loaded_mapped(spec: &Spec, file: &Path) -> Result<Guest> {
+fn loaded_mapped(spec: &Spec, file: &Path, offset: u64) -> Result<Guest> {
     let mut spec = spec.clone().incoming("defer");
     spec.paused = true;
     let guest = spec.start()?;
     enable(&guest, &["mapped-ram"])?;
-    guest.load(&format!("file:{}", file.display()))?;
+    guest.load(&format!("file:{},offset={offset}", file.display()))?;
     Ok(guest)
 }
 
@@ -197,7 +198,7 @@ fn a_mapped_ram_file_is_read_as_qemu_reads_it_wherever_it_begins() -> Result<()>
         summary.ram_ended && summary.zero_pages > 1000,
         "{summary:?}"
     );
-    has_the_memory_of(&loaded_mapped(&spec, &file)?, &image)?;
+    has_the_memory_of(&loaded_mapped(&spec, &file, 0)?, &image)?;
 
     // Once more, further on in its file.
     let (_, source) = pattern(Release::V10_0)?;
@@ -237,7 +238,20 @@ fn a_mapped_ram_file_of_ours_is_loaded_and_as_sparse_as_that_of_qemu() -> Result
         "{our_blocks} and {their_blocks}"
     );
 
-    let restored = loaded_mapped(&spec, &ours)?;
+    let restored = loaded_mapped(&spec, &ours, 0)?;
+    has_the_memory_of(&restored, &image)?;
+    restored.cont()?;
+    restored.wait_for_passes(3)?;
+
+    // Further on in its file, and with several threads.
+    let (place, offset) = (source.folder().join("further-on"), 0x12345);
+    let file = File::create_new(&place)?;
+    let mut writer = Writer::new(channel::File::from_offset(file.try_clone()?, offset)?);
+    let by = (&file, NonZeroUsize::MIN.saturating_add(2));
+    let state = &image.state;
+    save::mapped_ram_parallel(&mut writer, by, offset, state, &image, &mut |_| {})?;
+    writer.close()?;
+    let restored = loaded_mapped(&spec, &place, offset)?;
     has_the_memory_of(&restored, &image)?;
     restored.cont()?;
     restored.wait_for_passes(3)?;

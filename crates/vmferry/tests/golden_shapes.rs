@@ -9,7 +9,10 @@ use std::path::Path;
 
 use vmferry::container::{self, Container, Wanted};
 use vmferry::index::{Index, SavedState};
-use vmferry::load::{Channels, Image, Mode, Options, Summary, VmDescRule, load, load_channels};
+use vmferry::load::{
+    Assumption, AssumptionKind, Channels, Image, Mode, Options, Summary, VmDescRule, load,
+    load_channels,
+};
 use vmferry::ram::{PageIndex, PageKind, PageSource};
 use vmferry::wire::SliceSource;
 
@@ -137,6 +140,34 @@ fn a_postcopy_migration_is_whole_with_all_of_its_channels() {
             let cut = load_channels(&mut cut, &mut Image::default(), &options);
             assert!(cut.is_err(), "{name} cut at {end} of {}", main.len());
         }
+    }
+}
+
+#[test]
+fn a_postcopy_migration_that_broke_off_is_an_error_and_rescued_as_far_as_it_came() {
+    for release in ["7.2", "10.0"] {
+        let main = format!("{release}-q35-postcopy-recovery.main");
+        let error = mapped(&main, 0, Mode::Strict).map(drop).unwrap_err();
+        assert!(error.contains("the stream ends inside"), "{error}");
+        let (image, summary) = mapped(&main, 0, Mode::Rescue).unwrap();
+        assert!(summary.switched_to_postcopy && !summary.ram_ended);
+        assert!(
+            matches!(
+                &summary.assumptions[..],
+                [Assumption {
+                    kind: AssumptionKind::Cut { .. },
+                    ..
+                }]
+            ),
+            "{:?}",
+            summary.assumptions
+        );
+        // The devices were in the package, before the guest moved.
+        assert!(summary.devices >= 29, "{summary:?}");
+        assert!(data_pages(&image) > 0);
+        // The connection that follows has no header, and alone is no machine.
+        let error = mapped(&format!("{main}2"), 0, Mode::Rescue).map(drop);
+        assert!(error.unwrap_err().contains("magic"));
     }
 }
 
