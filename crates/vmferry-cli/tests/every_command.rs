@@ -3,9 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// What writes something; `IN` is what is read.
@@ -337,5 +342,50 @@ fn nothing_is_replaced_unasked() {
             assert_ne!(fs::read(&out).expect("it is there"), b"precious");
             fs::remove_file(&out).expect("it is there");
         }
+    }
+}
+
+#[test]
+fn one_interrupt_ends_a_command_that_waits_for_more_and_leaves_nothing() {
+    let place = Place::new();
+    let golden = testdata("streams");
+    let golden = golden
+        .iter()
+        .find(|path| is_one_of(path, &["10.0-q35-many.stream"]));
+    let packed = fs::File::open(golden.expect("it is there")).expect("it opens");
+    let whole = zstd::decode_all(packed).expect("it is a zstd frame");
+    let before = place.listing();
+    for words in WRITING {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vmferry"));
+        command
+            .args(
+                words
+                    .split_whitespace()
+                    .map(|word| if word == "IN" { "-" } else { word }),
+            )
+            .env("XDG_DATA_HOME", place.path("data"))
+            .current_dir(place.0.path());
+        let pipes = command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = pipes.spawn().expect("vmferry runs");
+        // More than a pipe holds: when it is gone, the command is at work.
+        let mut pipe = child.stdin.take().expect("a pipe");
+        pipe.write_all(&whole[..whole.len() - 100])
+            .expect("it is read");
+        let pid = Pid::from_child(&child);
+        kill_process(pid, Signal::INT).expect("it runs");
+        let (ended, end) = mpsc::channel();
+        std::thread::spawn(move || ended.send(child.wait_with_output()));
+        let end = end.recv_timeout(Duration::from_secs(60));
+        let Ok(end) = end else {
+            drop(pipe);
+            panic!("{words}: an interrupt does not end it");
+        };
+        let end = end.expect("it can be waited for");
+        let stderr = String::from_utf8_lossy(&end.stderr);
+        // As a shell shows both: 130.
+        let by_it =
+            end.status.code() == Some(130) || end.status.signal() == Some(Signal::INT.as_raw());
+        assert!(by_it, "{words}: {}: {stderr}", end.status);
+        assert_eq!(place.listing(), before, "{words}");
     }
 }

@@ -68,16 +68,16 @@ type Parts = Vec<(String, Plan)>;
 /// Nothing is left of it then.
 pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
     let piped = export.output == Path::new("-");
-    let output = if piped {
-        check_pipe(global, export)?;
-        None
-    } else {
-        let what = match export.format {
-            Format::Blocks => What::Folder,
-            _ => What::File,
-        };
-        Some(Output::begin(&export.output, what, export.force)?)
+    let what = match export.format {
+        Format::Blocks => What::Folder,
+        _ => What::File,
     };
+    // Before a machine is read, which may take a while.
+    if piped {
+        check_pipe(global, export)?;
+    } else {
+        Output::check(&export.output, what, export.force)?;
+    }
     let saved = Saved::open(global, &export.what)?;
     let mut report = Report {
         schema: SCHEMA,
@@ -98,22 +98,21 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
         ui::note(assumption);
     }
     let mut watch = Watch::new(global.progress.unwrap_or_default(), total)?;
-    match output {
-        None => {
-            let mut out = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
-            for (_, plan) in &parts {
-                pour(plan, &saved, &mut out, &mut watch)?;
-            }
+    if piped {
+        let mut out = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+        for (_, plan) in &parts {
+            pour(plan, &saved, &mut out, &mut watch)?;
         }
-        Some(output) => {
-            let mut files = Vec::new();
-            for (name, plan) in parts {
-                files.push((output.file(&name)?, plan));
-            }
-            let canvas = Canvas::new(files, saved.blocks().len(), saved.page_size())?;
-            canvas.fill(&saved, &mut watch)?;
-            output.publish()?;
+    } else {
+        // Signals are caught now, so nothing of it can stay behind.
+        let output = Output::begin(&export.output, what, export.force)?;
+        let mut files = Vec::new();
+        for (name, plan) in parts {
+            files.push((output.file(&name)?, plan));
         }
+        let canvas = Canvas::new(files, saved.blocks().len(), saved.page_size())?;
+        canvas.fill(&saved, &mut watch)?;
+        output.publish()?;
     }
     report.data_bytes = watch.counted().0;
     drop(watch);
@@ -125,7 +124,7 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Before a machine is read, which may take a while.
+/// Whether it can go into a pipe.
 fn check_pipe(global: &Global, export: &Export) -> Result<()> {
     if export.format == Format::Blocks {
         bail!("several files do not fit into a pipe: --format blocks needs a folder for -o");

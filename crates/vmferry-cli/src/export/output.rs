@@ -1,6 +1,6 @@
 //! A file or folder that appears whole, or not at all.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -35,35 +35,21 @@ pub enum What {
 }
 
 impl Output {
-    /// Begins it.
+    /// Whether it can be begun, as far as can be seen before there is anything to write.
     ///
     /// # Errors
-    /// There is something already, and it is not to be replaced; or there is no room beside it.
+    /// There is something already, and it is not to be replaced; or there is no folder for it.
+    pub fn check(path: &Path, what: What, replace: bool) -> Result<()> {
+        place(path, what, replace).map(drop)
+    }
+
+    /// Begins it. What ends the process while it is written must be caught: else what is written so far stays,
+    /// under another name.
+    ///
+    /// # Errors
+    /// As for [`check`](Self::check), or there is no room beside it.
     pub fn begin(path: &Path, what: What, replace: bool) -> Result<Self> {
-        if let Ok(there) = path.symlink_metadata() {
-            if !replace {
-                bail!("{} exists already: --force replaces it", path.display());
-            }
-            if there.is_dir() != (what == What::Folder) {
-                let (there, expected) = match what {
-                    What::File => ("a folder", "a file"),
-                    What::Folder => ("no folder", "a folder"),
-                };
-                bail!(
-                    "{} is {there}, and {expected} is to be written",
-                    path.display()
-                );
-            }
-        }
-        let name = path.file_name();
-        let name = name.with_context(|| format!("{} is no name for a file", path.display()))?;
-        let folder = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        if !folder.is_dir() {
-            bail!("there is no folder {}", folder.display());
-        }
+        let (folder, name) = place(path, what, replace)?;
         let mut prefix = OsString::from(".");
         prefix.push(name);
         prefix.push(".");
@@ -142,6 +128,35 @@ impl Output {
             }
         }
     }
+}
+
+/// The folder in which it will be, and its name there.
+fn place(path: &Path, what: What, replace: bool) -> Result<(&Path, &OsStr)> {
+    if let Ok(there) = path.symlink_metadata() {
+        if !replace {
+            bail!("{} exists already: --force replaces it", path.display());
+        }
+        if there.is_dir() != (what == What::Folder) {
+            let (there, expected) = match what {
+                What::File => ("a folder", "a file"),
+                What::Folder => ("no folder", "a folder"),
+            };
+            bail!(
+                "{} is {there}, and {expected} is to be written",
+                path.display()
+            );
+        }
+    }
+    let name = path.file_name();
+    let name = name.with_context(|| format!("{} is no name for a file", path.display()))?;
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        bail!("there is no folder {}", folder.display());
+    }
+    Ok((folder, name))
 }
 
 #[cfg(test)]
