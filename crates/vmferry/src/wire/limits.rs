@@ -28,6 +28,10 @@ pub const PACKAGE: usize = DEVICE_STATE;
 /// Bytes of the JSON description of the device sections (a machine with 70 devices: 300 KiB).
 pub const VMDESC: usize = 16 << 20;
 
+/// Objects in that text: each takes up to some 500 bytes here. The machine `q35-many` of `testdata` has
+/// 1,838.
+pub const VMDESC_OBJECTS: usize = 1 << 18;
+
 /// Values (fields, array elements, structures) of one device's state: each takes some 100 bytes here.
 /// The most in a section of a machine with 70 devices is 4,000.
 pub const VMSTATE_VALUES: usize = 1 << 20;

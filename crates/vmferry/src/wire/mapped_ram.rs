@@ -132,7 +132,7 @@ impl Bitmap {
         Ok(Self { bytes })
     }
 
-    /// Reads that of a block of `pages` pages.
+    /// Reads that of a block of `pages` pages. Bits behind the last of them mean nothing, and are cleared.
     ///
     /// # Errors
     /// The stream ends, or it is longer than [`limits::MAPPED_BITMAP`].
@@ -157,6 +157,13 @@ impl Bitmap {
                 .for_each(<[u8]>::reverse);
         }
         bytes.resize(all, 0);
+        let last = usize::try_from(pages / 8)
+            .ok()
+            .and_then(|at| bytes.get_mut(at..)?.split_first_mut());
+        if let Some((byte, behind)) = last {
+            *byte &= !(u8::MAX << (pages % 8));
+            behind.fill(0);
+        }
         Ok(Self { bytes })
     }
 
@@ -277,6 +284,24 @@ mod tests {
         let error = Bitmap::decode(&mut SliceSource::new(&bytes), 1 << 40, BitmapWords::Little)
             .unwrap_err();
         assert!(error.to_string().contains("the limit is"), "{error}");
+    }
+
+    #[test]
+    fn bits_behind_the_last_page_mean_nothing() {
+        for (pages, left) in [
+            (0, vec![]),
+            (1, vec![1, 0, 0, 0, 0, 0, 0, 0]),
+            (8, vec![0xff, 0, 0, 0, 0, 0, 0, 0]),
+            (63, vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
+            (64, vec![0xff; 8]),
+        ] {
+            for words in [BitmapWords::Little, BitmapWords::Big] {
+                let mut source = SliceSource::new(&[0xff; 8]);
+                let bitmap = Bitmap::decode(&mut source, pages, words).unwrap();
+                assert_eq!(bitmap.as_bytes(), left, "{pages} {words:?}");
+                assert_eq!(bitmap.is_clear(), pages == 0);
+            }
+        }
     }
 
     #[test]

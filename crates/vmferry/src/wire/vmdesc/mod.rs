@@ -101,8 +101,15 @@ impl VmDesc {
     /// Takes the description apart; `at` is the offset of the JSON text in the stream.
     ///
     /// # Errors
-    /// It is no JSON, or not what QEMU writes.
+    /// It is no JSON, not what QEMU writes, or has more objects than [`limits::VMDESC_OBJECTS`].
     pub fn parse(json: &[u8], at: u64) -> Result<Self, Error> {
+        // Three bytes of text can be an object of a hundred: they are counted before there are any.
+        let objects = json.iter().filter(|byte| **byte == b'{').count();
+        if objects > limits::VMDESC_OBJECTS {
+            let what = "the list of objects in the description of the devices (vmdesc)";
+            let limit = limits::VMDESC_OBJECTS as u64;
+            return Err(FormatError::too_long(at, what, objects as u64, limit).into());
+        }
         serde_json::from_slice(json).map_err(|error| {
             let what = "the description of the devices (vmdesc)";
             FormatError::unexpected(at, what, "the JSON text that QEMU writes", error).into()
@@ -176,6 +183,21 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("at offset 0x100"), "{error}");
+    }
+
+    #[test]
+    fn a_text_of_empty_objects_does_not_grow_in_memory() {
+        let state = |objects| {
+            let empty = vec!["{}"; objects].join(",");
+            format!(
+                r#"{{"devices": [{{"name": "a", "instance_id": 0, "subsections": [{empty}]}}]}}"#
+            )
+        };
+        let most = limits::VMDESC_OBJECTS - 2;
+        let vmdesc = VmDesc::parse(state(most).as_bytes(), 0).unwrap();
+        assert_eq!(vmdesc.devices[0].subsections.len(), most);
+        let error = VmDesc::parse(state(most + 1).as_bytes(), 0x100).unwrap_err();
+        assert!(error.to_string().contains("the limit is"), "{error}");
     }
 
     #[test]
