@@ -15,7 +15,7 @@ use vmferry::wire::SliceSource;
 use vmferry::wire::mapped_ram::Bitmap;
 
 /// A file's first pages stand here.
-const PAGES: usize = 1 << 20;
+const PAGES: usize = 8 << 10;
 /// How much of them there is.
 const ROOM: usize = 32 << 10;
 /// More memory than this is not looked at page by page.

@@ -3,44 +3,22 @@
 
 #![no_main]
 
+#[path = "common/channels.rs"]
+mod channels;
+
 use libfuzzer_sys::fuzz_target;
 use vmferry::load::{Channels, Image, Options, VmDescRule, load_channels, load_live};
 use vmferry::save::{self, MultifdOptions};
+use vmferry::wire::SliceSource;
 use vmferry::wire::multifd::Method;
-use vmferry::wire::{Sink, SliceSource};
 
-/// A machine with two blocks, in a START, a PART and an END, with a meeting point in each.
-fn main_channel() -> Vec<u8> {
-    const MARK: [u8; 8] = [0, 0, 0, 0, 0, 0, 2, 0];
-    const EOS: [u8; 8] = [0, 0, 0, 0, 0, 0, 0, 0x10];
-    const FOOTER: &[u8] = b"\x7e\0\0\0\x02";
-    let mut main = b"QEVM\0\0\0\x03\x07\0\0\0\x0bpc-q35-10.0".to_vec();
-    main.put(b"\x01\0\0\0\x02\x03ram\0\0\0\0\0\0\0\x04\0\0\0\0\0\x02\0\x04");
-    main.put(b"\x06pc.ram\0\0\0\0\0\x01\0\0\x03rom\0\0\0\0\0\x01\0\0");
-    for element in [&b""[..], b"\x02\0\0\0\x02", b"\x03\0\0\0\x02"] {
-        main.put(element);
-        main.put(&MARK);
-        main.put(&EOS);
-        main.put(FOOTER);
-    }
-    main.put(&[0]);
-    main
-}
+use self::channels::Recorded;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some((split, bytes)) = bytes.split_first_chunk::<2>() else {
+    let Some(recorded) = Recorded::of(bytes) else {
         return;
     };
-    // One channel, or two.
-    let split = usize::from(u16::from_be_bytes(*split));
-    let (one, other) = bytes.split_at(split.min(bytes.len()));
-    let main = main_channel();
-    let sources = || {
-        let mut channels = Channels::new(SliceSource::new(&main));
-        let parts = [one, other].into_iter().filter(|part| !part.is_empty());
-        channels.multifd.extend(parts.map(SliceSource::new));
-        channels
-    };
+    let sources = || recorded.sources();
     let options = Options {
         vmdesc: VmDescRule::Optional,
         ..Options::default()

@@ -13,8 +13,10 @@ use std::path::Path;
 
 use vmferry::load::{Image, Mode, Options, OtherSections, VmDescRule, load};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
-use vmferry::save;
+use vmferry::save::{self, MachineState};
 use vmferry::stream::{Reader, Writer};
+use vmferry::wire::SliceSource;
+use vmferry::wire::mapped_ram::{Header, LEN};
 use vmferry::{channel, container};
 
 /// A machine with other memory: every other page is zero.
@@ -80,25 +82,33 @@ fn thin(image: &Image, blocks: usize, length: u64) -> Thin {
     Thin(thin)
 }
 
-/// A mapped-ram file with one block: where the head ends as 16ths, the head, and what comes behind the pages. These
-/// are laid between the two by the target itself.
-fn mapped_ram(image: &Image) -> Result<Vec<u8>, Box<dyn Error>> {
+/// A mapped-ram file with one block and these devices: where the head ends as 16ths, the head, and what comes behind
+/// the pages. These are laid between the two by the target itself.
+fn mapped_ram(state: &MachineState, blocks: &Thin) -> Result<Vec<u8>, Box<dyn Error>> {
+    const PIECE: usize = 16;
+    const BITMAP: usize = 8;
     let path = std::env::temp_dir().join(format!("vmferry-seeds-{}", std::process::id()));
     let mut writer = Writer::new(channel::File::create(&path)?);
-    save::mapped_ram(
-        &mut writer,
-        &image.state,
-        &thin(image, 1, 32 << 10),
-        &mut |_| {},
-    )?;
+    save::mapped_ram(&mut writer, state, blocks, &mut |_| {})?;
     writer.close()?;
     let file = fs::read(&path)?;
     fs::remove_file(&path)?;
-    let head = file.get(..255 * 16).ok_or("a file without pages")?;
-    let tail = file
-        .get((1 << 20) + (32 << 10)..)
-        .ok_or("a file without pages")?;
-    Ok([&[255], head, tail].concat())
+    let found = (0..255 * PIECE).find_map(|at| {
+        let header = Header::decode(&mut SliceSource::new(file.get(at..)?), PageSize::X86);
+        let header = header.ok().filter(|it| it.bitmap == (at + LEN) as u64)?;
+        Some((at, header))
+    });
+    let (at, mut header) = found.ok_or("a file without a header")?;
+    let end = (at + LEN + BITMAP).next_multiple_of(PIECE);
+    let mut seed = vec![u8::try_from(end / PIECE)?];
+    seed.extend(&file[..at]);
+    // 1 MiB in front of the pages is slow to make again and again: they stand earlier.
+    header.pages = 8 << 10;
+    header.encode(PageSize::X86, &mut seed);
+    seed.extend(&file[at + LEN..end]);
+    let tail = file.get((1 << 20) + (32 << 10)..);
+    seed.extend(tail.ok_or("a file without pages")?);
+    Ok(seed)
 }
 
 /// The devices that are not among those seen before, each with its description: a length, that, and the state.
@@ -169,10 +179,18 @@ fn main() -> Result<(), Box<dyn Error>> {
             put("load_limits", &name, &[0xff, 0x41], &stream)?;
             put("index_read", &name, &[], &stream)?;
         }
+        // Memory that was left out cannot be written.
+        let block = thin(&image, 1, 32 << 10);
         if name.contains("mapped")
-            && let Ok(seed) = mapped_ram(&image)
+            && let Ok(seed) = mapped_ram(&image.state, &block)
         {
             put("load_mapped_ram", &name, &[], &seed)?;
+            // Most of that is devices, which others try.
+            let mut state = image.state.clone();
+            state.devices.clear();
+            state.vmdesc = None;
+            let name = format!("{name}-ram");
+            put("load_mapped_ram", &name, &[], &mapped_ram(&state, &block)?)?;
         }
         for (number, seed) in devices(&image, &mut seen)?.iter().enumerate() {
             put("wire_vmstate", &format!("{name}-{number}"), &[], seed)?;
