@@ -9,13 +9,14 @@ use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use vmferry::container::{self, Container, Wanted};
+use vmferry::error::Error;
 use vmferry::index::{Index, IndexError, SavedState};
-use vmferry::load::{Phase, Summary, VmDescRule};
+use vmferry::load::{Mode, Phase, Summary, VmDescRule};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
 use vmferry::save::MachineState;
-use vmferry::wire::configuration;
+use vmferry::wire::{configuration, header};
 use vmferry_store::{Checkpoint, CheckpointRef, Manifest, StoreError};
 
 use crate::args::Global;
@@ -50,8 +51,30 @@ impl Saved {
     /// # Errors
     /// There is no such thing, or it is damaged.
     pub fn open(global: &Global, what: &str) -> Result<Self> {
+        Self::open_in(global, what, Mode::Strict)
+    }
+
+    /// Opens it, also if it is damaged and `rescue` says that what can be taken of it is enough. What is assumed
+    /// for that is said as a warning.
+    ///
+    /// # Errors
+    /// There is no such thing, or nothing can be taken of it; or it is damaged and not to be rescued.
+    pub fn open_or_rescue(global: &Global, what: &str, rescue: bool) -> Result<Self> {
+        if rescue {
+            return Self::open_in(global, what, Mode::Rescue);
+        }
+        Self::open(global, what).map_err(|error| match error.downcast_ref() {
+            // Behind the header: before, it is nothing that could be rescued.
+            Some(IndexError::Read(Error::Format(wrong))) if wrong.at >= header::LEN as u64 => {
+                anyhow!("{error:#} (--rescue takes what can be taken of it)")
+            }
+            _ => error,
+        })
+    }
+
+    fn open_in(global: &Global, what: &str, mode: Mode) -> Result<Self> {
         match find(global, what, "a saved state")? {
-            Found::File(file, name, wanted) => Self::file(file, name, &wanted),
+            Found::File(file, name, wanted) => Self::file(file, name, &wanted, mode),
             Found::Checkpoint(checkpoint) => Ok(Self {
                 state: checkpoint.device_state()?.to_machine_state(),
                 kind: Kind::Checkpoint(checkpoint),
@@ -59,11 +82,15 @@ impl Saved {
         }
     }
 
-    fn file(file: File, what: &str, wanted: &Wanted) -> Result<Self> {
+    fn file(file: File, what: &str, wanted: &Wanted, mode: Mode) -> Result<Self> {
         let opened = container::open_wanted(file, wanted);
         let opened = opened.with_context(|| format!("cannot read {what}"))?;
-        let index = Index::open(opened, VmDescRule::Optional)
-            .with_context(|| format!("cannot look into {what}"))?;
+        let index = match mode {
+            Mode::Strict => Index::open(opened, VmDescRule::Optional),
+            Mode::Rescue => Index::rescue(opened),
+        };
+        let index = index.with_context(|| format!("cannot look into {what}"))?;
+        warn_of_assumptions(index.summary());
         warn_of_missing_pages(&index, what);
         Ok(Self {
             state: index.state().clone(),
@@ -90,6 +117,17 @@ impl Saved {
             Kind::File(index) => Some(index.summary()),
             Kind::Checkpoint(_) => None,
         }
+    }
+
+    /// That it is damaged, where it was rescued: a sentence for whoever sees what was made of it.
+    pub fn damage(&self) -> Option<String> {
+        let summary = self.summary()?;
+        let first = summary.assumptions.first()?;
+        let more = match summary.assumptions.len() as u64 - 1 + summary.more_assumptions {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        Some(format!("rescued from a damaged file: {first}{more}"))
     }
 
     /// The checkpoint, where it is one.
@@ -161,6 +199,18 @@ impl SavedState for Saved {
             Kind::File(index) => index.kept_in(),
             Kind::Checkpoint(checkpoint) => checkpoint.kept_in(),
         }
+    }
+}
+
+/// Says what was assumed of a damaged file.
+fn warn_of_assumptions(summary: &Summary) {
+    const SHOWN: usize = 16;
+    for assumption in summary.assumptions.iter().take(SHOWN) {
+        ui::warn(assumption);
+    }
+    let more = summary.assumptions.len().saturating_sub(SHOWN) as u64 + summary.more_assumptions;
+    if more > 0 {
+        ui::warn(format_args!("and {more} more of the kind"));
     }
 }
 

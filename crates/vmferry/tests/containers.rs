@@ -12,17 +12,21 @@ use vmferry::container::libvirt::{self, Written};
 use vmferry::container::{
     self, Compression, Compressor, Container, ContainerError, Opened, ReadAt, Wanted,
 };
-use vmferry::index::{Index, SavedState};
+use vmferry::index::{Index, IndexError, SavedState};
 use vmferry::load::{ChannelName, Channels, Image, Options, VmDescRule, load};
-use vmferry::ram::{Page, PageIndex, PageKind, PageSource};
+use vmferry::ram::{Page, PageIndex, PageKind, PageSize, PageSource};
 use vmferry::save;
 use vmferry::stream::{Reader, Writer};
 use vmferry::wire::SliceSource;
 use vmferry::wire::multifd::{self, Method};
 
 fn golden(name: &str) -> Vec<u8> {
+    kept_stream(&format!("{name}.stream"))
+}
+
+fn kept_stream(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/streams");
-    let path = folder.join(format!("{name}.stream.zst"));
+    let path = folder.join(format!("{name}.zst"));
     let file = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     zstd::decode_all(&*file).expect("a golden stream is a zstd frame")
 }
@@ -262,6 +266,44 @@ fn an_image_that_libvirt_has_not_finished_is_none() {
         panic!("it is opened");
     };
     assert!(matches!(error, ContainerError::Incomplete), "{error}");
+}
+
+#[test]
+fn what_a_cut_file_still_holds_is_rescued() {
+    for (name, end, is_mapped) in [
+        ("10.0-pc-small.stream", 0x3000, false),
+        ("10.0-q35-xbzrle.stream", 40_000, false),
+        ("10.0-q35-mapped.mapped", 0x18_0000, true),
+    ] {
+        let bytes = kept_stream(name);
+        let whole = Index::rescue(open(&file_with(&bytes)).unwrap()).unwrap();
+        assert!(whole.summary().assumptions.is_empty(), "{name}");
+        // In the middle of the pages.
+        let opened = || open(&file_with(&bytes[..end])).unwrap();
+        let strict = Index::open(opened(), VmDescRule::Optional);
+        assert!(matches!(strict, Err(IndexError::Read(_))), "{name}");
+        let cut = Index::rescue(opened()).unwrap();
+        assert!(!cut.summary().assumptions.is_empty(), "{name}");
+        // Each page is what it was (in the first pass, at least), or absent; none is an error.
+        let (mut out, mut same) = (vec![0; 4096], vec![0; 4096]);
+        let (mut there, mut lost) = (0, 0);
+        for (block, ram) in cut.blocks().iter() {
+            let its = whole.blocks().find(&ram.idstr).unwrap();
+            for page in (0..ram.pages(PageSize::X86)).map(PageIndex) {
+                match cut.page(block, page, &mut out).unwrap() {
+                    PageKind::Absent => lost += 1,
+                    kind => {
+                        there += 1;
+                        if is_mapped {
+                            assert_eq!(whole.page(its, page, &mut same).unwrap(), kind);
+                            assert!(kind == PageKind::Zero || out == same, "{page:?}");
+                        }
+                    }
+                }
+            }
+        }
+        assert!(there > 0 && lost > 0, "{name}: {there} and {lost}");
+    }
 }
 
 #[test]

@@ -34,4 +34,7 @@ pub struct Diff {
     /// Compare the devices only
     #[arg(long)]
     pub no_memory: bool,
+    /// Take what can be taken of a damaged or cut file, and say what was assumed
+    #[arg(long)]
+    pub rescue: bool,
 }

@@ -41,6 +41,9 @@ pub struct Export {
     /// Replace what is there
     #[arg(long)]
     pub force: bool,
+    /// Take what can be taken of a damaged or cut file, and say what was assumed
+    #[arg(long)]
+    pub rescue: bool,
     /// How much RAM lies below 4 GiB, where the machine's state does not tell or tells it wrong: '3G'
     #[arg(long, value_name = "SIZE", value_parser = number)]
     pub below_4g: Option<u64>,

@@ -36,4 +36,7 @@ pub struct Report {
     /// Replace the file, if it is there
     #[arg(long)]
     pub force: bool,
+    /// Take what can be taken of a damaged or cut file, and say what was assumed
+    #[arg(long)]
+    pub rescue: bool,
 }

@@ -78,7 +78,7 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
     } else {
         Output::check(&export.output, what, export.force)?;
     }
-    let saved = Saved::open(global, &export.what)?;
+    let saved = Saved::open_or_rescue(global, &export.what, export.rescue)?;
     let mut report = Report {
         schema: SCHEMA,
         what: "export",
@@ -97,6 +97,8 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
     for assumption in &report.assumptions {
         ui::note(assumption);
     }
+    // Said as a warning already.
+    report.assumptions.extend(saved.damage());
     let mut watch = Watch::new(global.progress.unwrap_or_default(), total)?;
     if piped {
         let mut out = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);

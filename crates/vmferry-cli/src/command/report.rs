@@ -39,9 +39,9 @@ pub fn run(global: &Global, options: &args::Report) -> Result<ExitCode> {
     let existing = Existing::forced(options.force);
     // Before the work, so that nothing is done in vain.
     output::check(&options.output, existing)?;
-    let saved = Saved::open(global, &options.what)?;
+    let saved = Saved::open_or_rescue(global, &options.what, options.rescue)?;
     let against = match &options.against {
-        Some(what) => Some(Saved::open(global, what)?),
+        Some(what) => Some(Saved::open_or_rescue(global, what, options.rescue)?),
         None => None,
     };
     let shown = shown(&saved, None)?;

@@ -112,6 +112,24 @@ fn nothing_is_written_of_a_state_that_is_damaged() {
 }
 
 #[test]
+fn what_is_left_of_a_damaged_file_is_had_by_rescue() {
+    let whole = stream("10.0-q35-small");
+    let mut place = Place::new();
+    place.put("text", "hello, world\n");
+    place.put("cut", &whole[..whole.len() - 20_000]);
+    place
+        .run("export cut --format raw -o ram --rescue")
+        .run("export text --format raw -o ram --rescue --force")
+        .run("map cut -o ram.png --rescue --progress none")
+        .run("report cut -o page.html --rescue --progress none")
+        .run("diff cut cut --rescue --progress none");
+    assert_snapshot!(place.transcript());
+    // It says on the page itself what it was made of.
+    let page = fs::read_to_string(place.path("page.html")).unwrap();
+    assert!(page.contains("rescued from a damaged file: "));
+}
+
+#[test]
 fn memory_that_was_left_out_of_a_checkpoint_is_said_to_be_missing() {
     let mut place = Place::new();
     place.put_golden_store("store");

@@ -5,7 +5,7 @@ use super::spool::Spool;
 use super::{Index, IndexError};
 use crate::error::{Error, FormatError};
 use crate::load::{
-    Bitmap, ChannelName, Configuration, DeviceSection, Encoding, MappedPages, Origin, Visitor,
+    Bitmap, ChannelName, Configuration, DeviceSection, Encoding, MappedPages, Mode, Origin, Visitor,
 };
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource, RamBlocks, is_zero};
 use crate::wire::xbzrle;
@@ -23,6 +23,7 @@ const PAGE_HEAD: u64 = 8;
 /// Fills an index with what a stream shows.
 pub(super) struct Filling<'a> {
     pub(super) index: &'a mut Index,
+    mode: Mode,
     /// What has come of pages, in bytes, at least.
     come: u64,
     /// Room for a page.
@@ -30,9 +31,10 @@ pub(super) struct Filling<'a> {
 }
 
 impl<'a> Filling<'a> {
-    pub(super) fn new(index: &'a mut Index) -> Self {
+    pub(super) fn new(index: &'a mut Index, mode: Mode) -> Self {
         Self {
             index,
+            mode,
             come: 0,
             page: Vec::new(),
         }
@@ -127,6 +129,10 @@ impl Visitor for Filling<'_> {
         bitmap: &Bitmap,
         offset: u64,
     ) -> Result<MappedPages, IndexError> {
+        // Of a file that may be cut, only those pages count that are there.
+        if self.mode == Mode::Rescue {
+            return Ok(MappedPages::Show);
+        }
         let index = &mut *self.index;
         let (page_size, ram) = (index.page_size, index.blocks.get(block));
         let (pages, length) = ram.map_or((0, 0), |ram| (ram.pages(page_size), ram.used_length));

@@ -32,7 +32,7 @@ use crate::channel::ReadChannel;
 use crate::container::{Container, Opened, ReadAt};
 use crate::error::Error;
 use crate::load::{
-    ChannelName, Channels, LoadError, Options, OtherSections, Summary, VmDescRule, load,
+    ChannelName, Channels, LoadError, Mode, Options, OtherSections, Summary, VmDescRule, load,
     load_channels,
 };
 use crate::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks, is_zero};
@@ -44,7 +44,7 @@ use places::{OFFSETS, Place, Places};
 use runs::{Failed, Medium, Run};
 use spool::Spool;
 
-/// A saved state, whole, with its pages where they are.
+/// A saved state with its pages where they are.
 pub struct Index {
     state: MachineState,
     summary: Summary,
@@ -101,7 +101,21 @@ impl Index {
     /// # Errors
     /// The stream is wrong, or could not be read; or the temporary file could not be written.
     pub fn open(opened: Opened, vmdesc: VmDescRule) -> Result<Self, IndexError> {
+        Self::open_in(opened, vmdesc, Mode::Strict)
+    }
+
+    /// As [`open`](Self::open), of a stream that may be damaged or cut: what of it can be taken. What was assumed
+    /// for that, [`summary`](Self::summary) tells; pages that were lost are absent.
+    ///
+    /// # Errors
+    /// Nothing can be taken of it; or the temporary file could not be written.
+    pub fn rescue(opened: Opened) -> Result<Self, IndexError> {
+        Self::open_in(opened, VmDescRule::Optional, Mode::Rescue)
+    }
+
+    fn open_in(opened: Opened, vmdesc: VmDescRule, mode: Mode) -> Result<Self, IndexError> {
         let options = Options {
+            mode,
             vmdesc,
             other_sections: OtherSections::PassOver,
             file_offset: opened.file_offset,
@@ -123,7 +137,7 @@ impl Index {
         options: &Options,
     ) -> Result<Self, IndexError> {
         let places = container.map(|place| (ChannelName::Main, place));
-        Self::fill(places.into_iter().collect(), |filling| {
+        Self::fill(places.into_iter().collect(), options.mode, |filling| {
             load(stream, filling, options)
         })
     }
@@ -138,11 +152,14 @@ impl Index {
         places: Vec<(ChannelName, Arc<dyn ReadAt>)>,
         options: &Options,
     ) -> Result<Self, IndexError> {
-        Self::fill(places, |filling| load_channels(channels, filling, options))
+        Self::fill(places, options.mode, |filling| {
+            load_channels(channels, filling, options)
+        })
     }
 
     fn fill(
         channels: Vec<(ChannelName, Arc<dyn ReadAt>)>,
+        mode: Mode,
         load: impl FnOnce(&mut Filling<'_>) -> Result<Summary, LoadError<IndexError>>,
     ) -> Result<Self, IndexError> {
         let mut index = Self {
@@ -155,7 +172,7 @@ impl Index {
             wrapped_in: None,
             spool: None,
         };
-        let summary = load(&mut Filling::new(&mut index));
+        let summary = load(&mut Filling::new(&mut index, mode));
         index.summary = summary.map_err(|error| match error {
             LoadError::Read(error) => IndexError::Read(error),
             LoadError::Visitor(error) => error,

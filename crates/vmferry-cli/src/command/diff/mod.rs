@@ -24,7 +24,7 @@ const DIFFERENT: u8 = 1;
 /// One of the two is not there, is damaged, or cannot be read.
 pub fn run(global: &Global, diff: &Diff) -> Result<ExitCode> {
     let open = |what: &str| {
-        let saved = Saved::open(global, what);
+        let saved = Saved::open_or_rescue(global, what, diff.rescue);
         saved.with_context(|| format!("cannot compare with {what}"))
     };
     if diff.old == "-" && diff.new == "-" {
