@@ -2,7 +2,8 @@
 //! checkpoint.
 //!
 //! A file is named by its path, or as QEMU names it: `file:PATH,offset=N`. In the same way, `file:PATH,snapshot=NAME`
-//! names one of several snapshots in a qcow2 image.
+//! names one of several snapshots in a qcow2 image, and `file:PATH,channel=FILE,channel=FILE` the other recorded
+//! channels of a machine that came through several (multifd, postcopy-preempt).
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -10,7 +11,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use vmferry::container::{self, Container, Wanted};
+use vmferry::container::{self, Container, Opened, Wanted};
 use vmferry::error::Error;
 use vmferry::index::{Index, IndexError, SavedState};
 use vmferry::load::{Mode, Phase, Summary, VmDescRule};
@@ -82,9 +83,8 @@ impl Saved {
         }
     }
 
-    fn file(file: File, what: &str, wanted: &Wanted, mode: Mode) -> Result<Self> {
-        let opened = container::open_wanted(file, wanted);
-        let opened = opened.with_context(|| format!("cannot read {what}"))?;
+    fn file(file: File, what: &str, wanted: &Part<'_>, mode: Mode) -> Result<Self> {
+        let opened = wanted.open(file, what)?;
         let index = match mode {
             Mode::Strict => Index::open(opened, VmDescRule::Optional),
             Mode::Rescue => Index::rescue(opened),
@@ -233,7 +233,8 @@ fn warn_of_missing_pages(index: &Index, what: &str) {
         if missing > 0 && !has_holes {
             ui::warn(format_args!(
                 "{missing} of {} pages of RAM block '{}' are not in {what}, and are taken for zeros: was this \
-                 one of several channels (multifd, postcopy-preempt)?",
+                 one of several channels (multifd, postcopy-preempt)? file:PATH,channel=FILE,channel=FILE reads \
+                 them together",
                 block.pages(index.page_size()),
                 block.idstr
             ));
@@ -246,10 +247,35 @@ fn path(idstr: &str) -> Option<&str> {
     idstr.rsplit_once('/').map(|(path, _)| path)
 }
 
+/// What of a file is meant.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Part<'a> {
+    wanted: Wanted,
+    /// The files with the machine's other channels.
+    channels: Vec<&'a str>,
+}
+
+impl Part<'_> {
+    /// Opens it; the file is called `what`.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not what it should be.
+    pub(crate) fn open(&self, file: File, what: &str) -> Result<Opened> {
+        let opened = container::open_wanted(file, &self.wanted);
+        let mut opened = opened.with_context(|| format!("cannot read {what}"))?;
+        for path in &self.channels {
+            let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
+            let with = opened.with_channels([file]);
+            opened = with.with_context(|| format!("cannot read {path}, a channel of {what}"))?;
+        }
+        Ok(opened)
+    }
+}
+
 /// What a person named.
 pub(crate) enum Found<'a> {
     /// A file, open; what to call it; and what of it is meant.
-    File(File, &'a str, Wanted),
+    File(File, &'a str, Part<'a>),
     /// A checkpoint.
     Checkpoint(Box<Checkpoint>),
 }
@@ -258,7 +284,7 @@ pub(crate) enum Found<'a> {
 pub(crate) fn find<'a>(global: &Global, what: &'a str, holds: &str) -> Result<Found<'a>> {
     if what == "-" {
         let file = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-        return Ok(Found::File(file, what, Wanted::default()));
+        return Ok(Found::File(file, what, Part::default()));
     }
     if let Some((path, wanted)) = as_file(what)? {
         let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
@@ -275,15 +301,15 @@ pub(crate) fn find<'a>(global: &Global, what: &'a str, holds: &str) -> Result<Fo
 }
 
 /// The file that a person named, and what of it, if it is one.
-fn as_file(what: &str) -> Result<Option<(&str, Wanted)>> {
+fn as_file(what: &str) -> Result<Option<(&str, Part<'_>)>> {
     if what.contains('/') && !what.starts_with("file:") || Path::new(what).exists() {
-        return Ok(Some((what, Wanted::default())));
+        return Ok(Some((what, Part::default())));
     }
     let Some(named) = what.strip_prefix("file:") else {
         return Ok(None);
     };
     let (path, options) = named.split_once(',').unwrap_or((named, ""));
-    let mut wanted = Wanted::default();
+    let mut part = Part::default();
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
             Some(("offset", number)) => {
@@ -291,17 +317,18 @@ fn as_file(what: &str) -> Result<Option<(&str, Wanted)>> {
                     Some(digits) => u64::from_str_radix(digits, 16),
                     None => number.parse(),
                 };
-                wanted.offset = offset.with_context(|| {
+                part.wanted.offset = offset.with_context(|| {
                     format!("'{number}' is no offset: a number of bytes is expected")
                 })?;
             }
-            Some(("snapshot", name)) => wanted.snapshot = Some(name.to_owned()),
+            Some(("snapshot", name)) => part.wanted.snapshot = Some(name.to_owned()),
+            Some(("channel", path)) => part.channels.push(path),
             _ => bail!(
-                "'{option}' means nothing here: file:PATH[,offset=N][,snapshot=NAME] is expected"
+                "'{option}' means nothing here: file:PATH[,offset=N][,snapshot=NAME][,channel=FILE]… is expected"
             ),
         }
     }
-    Ok(Some((path, wanted)))
+    Ok(Some((path, part)))
 }
 
 #[cfg(test)]
@@ -311,9 +338,12 @@ mod tests {
     #[test]
     fn a_file_is_named_by_its_path_or_as_qemu_names_it() {
         let named = |what| as_file(what).unwrap();
-        let wanted = |offset, snapshot: Option<&str>| Wanted {
-            offset,
-            snapshot: snapshot.map(str::to_owned),
+        let wanted = |offset, snapshot: Option<&str>| Part {
+            wanted: Wanted {
+                offset,
+                snapshot: snapshot.map(str::to_owned),
+            },
+            channels: Vec::new(),
         };
         assert_eq!(named("web@latest"), None);
         assert_eq!(named("./a,b"), Some(("./a,b", wanted(0, None))));
@@ -321,6 +351,8 @@ mod tests {
         let all = "file:a,offset=0x1000,snapshot=s 1";
         assert_eq!(named(all), Some(("a", wanted(4096, Some("s 1")))));
         assert_eq!(named("file:a,offset=12"), Some(("a", wanted(12, None))));
+        let with = named("file:a,channel=b,channel=/c/d");
+        assert_eq!(with.unwrap().1.channels, ["b", "/c/d"]);
         for wrong in ["file:a,offset=x", "file:a,ofset=1", "file:a,b"] {
             assert!(as_file(wrong).is_err(), "{wrong}");
         }

@@ -328,3 +328,75 @@ fn one_channel_of_several_is_not_taken_for_a_whole_machine_in_silence() {
         assert_eq!(says, warned, "{name}: {stderr}");
     }
 }
+
+#[test]
+fn all_channels_of_a_recorded_migration_are_read_together_by_every_command() {
+    let place = Place::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/streams");
+    for (name, others) in [
+        ("7.2-q35-multifd-live", &["0", "1"][..]),
+        ("10.0-q35-multifd-live", &["1", "0"]),
+        ("10.0-q35-multifd-zstd-live", &["0", "1"]),
+        ("10.0-q35-postcopy-preempt", &["preempt"]),
+    ] {
+        let unpacked = |part: &str| {
+            let packed = File::open(folder.join(format!("{name}.{part}.zst"))).expect("it opens");
+            zstd::decode_all(packed).expect("it is unpacked")
+        };
+        place.put("main", &unpacked("main"));
+        let mut all = String::from("file:main");
+        for (number, part) in others.iter().enumerate() {
+            // Channels that were recorded through a compressor are read as they are.
+            let bytes = match number {
+                0 => unpacked(part),
+                _ => zstd::encode_all(&unpacked(part)[..], 1).expect("memory takes all"),
+            };
+            place.put(part, &bytes);
+            all += &format!(",channel={part}");
+        }
+        // Of a machine that moved before its pages, no description tells the ends of the devices.
+        let described = !name.contains("postcopy");
+        let mut commands = vec![
+            format!("inspect {all}"),
+            format!("inspect {all} --json"),
+            format!("verify {all}"),
+            format!("export {all} --format blocks -o blocks --force"),
+            format!("map {all} -o map.png --force"),
+            format!("report {all} -o report.html --force"),
+            format!("diff {all} {all}"),
+        ];
+        if described {
+            commands.push(format!("convert {all} --to stream -o stream --force"));
+            commands.push(format!("diff {all} stream"));
+            commands.push(format!("diff stream {all}"));
+        }
+        for words in &commands {
+            let output = place.run(words);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(ended(words, &output), 0, "{name}: {words}: {stderr}");
+            assert!(
+                !stderr.contains("taken for zeros"),
+                "{name}: {words}: {stderr}"
+            );
+        }
+        // Without one of them, it is no whole machine.
+        if described {
+            let without = place.run("verify file:main,channel=1");
+            assert_eq!(ended("verify", &without), 2, "{name}");
+            let stderr = String::from_utf8_lossy(&without.stderr);
+            assert!(
+                stderr.contains("not the channels of one migration"),
+                "{stderr}"
+            );
+            assert!(stderr.contains("the ids from 0 to 0"), "{stderr}");
+        }
+    }
+    let twice = place.run("inspect file:main,channel=preempt,channel=preempt");
+    assert_eq!(ended("inspect", &twice), 2);
+    let stderr = String::from_utf8_lossy(&twice.stderr);
+    assert!(stderr.contains("11 22 33 44"), "{stderr}");
+    let missing = place.run("inspect file:main,channel=nothing");
+    assert_eq!(ended("inspect", &missing), 2);
+    let stderr = String::from_utf8_lossy(&missing.stderr);
+    assert!(stderr.contains("cannot open nothing"), "{stderr}");
+}

@@ -21,6 +21,9 @@ Examples:
   A snapshot that was made with 'savevm' as a checkpoint:
       vmferry convert file:disk.qcow2,snapshot=monday --to checkpoint web
 
+  A multifd migration of which each channel was recorded in a file, as one stream:
+      vmferry convert file:web.main,channel=web.0,channel=web.1 --to stream -o web.stream
+
   A libvirt save image that takes less room, for 'virsh restore':
       vmferry convert web.save --to libvirt --image-format zstd -o web.small
 

@@ -2,17 +2,16 @@
 
 use std::fs::File;
 
-use anyhow::{Context, Result};
-use vmferry::container::{self, Container, Opened, Wanted};
+use anyhow::Result;
+use vmferry::container::{Container, Opened};
 use vmferry::error::Error;
-use vmferry::load::{LoadError, Mode, Options, OtherSections, Summary, VmDescRule, load};
-use vmferry::stream::Reader;
+use vmferry::load::{LoadError, Mode, Options, OtherSections, Summary, VmDescRule, load_channels};
 use vmferry::wire::header;
 use vmferry_store::Checkpoint;
 
 use super::scan::Scan;
 use crate::args::Global;
-use crate::saved::{Found, find};
+use crate::saved::{Found, Part, find};
 
 /// A saved state that can be looked at once, from its beginning to its end.
 pub enum Named {
@@ -59,11 +58,10 @@ impl Named {
         }
     }
 
-    fn file(file: File, what: &str, wanted: &Wanted) -> Result<Self> {
+    fn file(file: File, what: &str, wanted: &Part<'_>) -> Result<Self> {
         let metadata = file.metadata()?;
         let file_size = metadata.is_file().then_some(metadata.len());
-        let opened = container::open_wanted(file, wanted);
-        let opened = opened.with_context(|| format!("cannot read {what}"))?;
+        let opened = wanted.open(file, what)?;
         Ok(Self::Stream(Box::new(Stream {
             opened,
             name: what.to_owned(),
@@ -103,7 +101,10 @@ impl Stream {
             file_offset: self.opened.file_offset,
             ..Options::default()
         };
-        let outcome = load(&mut Reader::new(self.opened.stream), &mut scan, &options);
+        let container = self.opened.container.clone();
+        let alone = self.opened.beside.is_empty();
+        let (mut channels, _) = self.opened.into_channels();
+        let outcome = load_channels(&mut channels, &mut scan, &options);
         let outcome = outcome.map_err(|error| match error {
             LoadError::Read(error) => error,
             LoadError::Visitor(never) => match never {},
@@ -111,11 +112,15 @@ impl Stream {
         match outcome {
             // Where not even the header is one, there is nothing to describe.
             Err(Error::Format(error)) if error.at < header::LEN as u64 => {
-                let error = anyhow::Error::from(error).context("this is no migration stream");
+                let not_so = match alone {
+                    true => "this is no migration stream",
+                    false => "these are not the channels of one migration",
+                };
+                let error = anyhow::Error::from(error).context(not_so);
                 Err(error.context(format!("cannot look into {}", self.name)))
             }
             outcome => Ok(Scanned {
-                container: self.opened.container,
+                container,
                 scan,
                 outcome,
             }),

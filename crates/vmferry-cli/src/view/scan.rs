@@ -102,7 +102,7 @@ impl<'p> Scan<'p> {
 
     fn record(&mut self, block: BlockIndex, page: PageIndex, zero: bool, origin: Origin) {
         self.records += 1;
-        if self.records % PROGRESS_EVERY == 0 {
+        if self.records % PROGRESS_EVERY == 0 && origin.channel == ChannelName::Main {
             (self.progress)(origin.offset);
         }
         self.seen.add(block, page);

@@ -10,12 +10,14 @@
 //! [`open`] looks at the first bytes, and gives the stream inside as a [`ReadChannel`], and as a place
 //! ([`ReadAt`]) where its bytes can be read again, if they can. All but qcow2 may come through a pipe.
 
+mod beside;
 mod compressed;
 pub mod libvirt;
 mod place;
 mod prefixed;
 pub mod qcow2;
 
+pub use beside::Beside;
 pub use compressed::{Compression, Compressor};
 pub use place::{Part, ReadAt};
 
@@ -65,6 +67,8 @@ pub struct Opened {
     pub place: Option<Arc<dyn ReadAt>>,
     /// Where the stream begins in its file: what [`load::Options`](crate::load::Options) has to know.
     pub file_offset: u64,
+    /// The other channels that the machine came through: see [`with_channels`](Self::with_channels).
+    pub beside: Vec<Beside>,
 }
 
 /// Which of the things in a file is wanted.
@@ -121,6 +125,12 @@ pub enum ContainerError {
     /// An image through a pipe.
     #[error("a qcow2 image cannot be read through a pipe: it is read from place to place")]
     Pipe,
+    /// Of several channels beside the main one, all but one must be those of multifd.
+    #[error(
+        "several channels do not begin as multifd channels do, with 11 22 33 44: there is at most one of \
+         requested pages (postcopy-preempt)"
+    )]
+    NotMultifd,
 }
 
 impl From<FormatError> for ContainerError {
@@ -202,6 +212,7 @@ fn opened(
         stream,
         place: place.map(|place| Arc::new(place) as _),
         file_offset,
+        beside: Vec::new(),
     })
 }
 
@@ -215,6 +226,7 @@ fn unpacked(
         stream: decompress(compression, reader)?,
         place: None,
         file_offset: 0,
+        beside: Vec::new(),
     })
 }
 
@@ -250,6 +262,7 @@ fn snapshot(place: Part, length: u64, wanted: &Wanted) -> Result<Opened, Contain
         stream: Box::new(Std::new(Sequence::new(Arc::clone(&place), size))),
         place: Some(place),
         file_offset: 0,
+        beside: Vec::new(),
     })
 }
 

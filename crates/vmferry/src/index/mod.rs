@@ -95,7 +95,7 @@ pub enum IndexError {
 }
 
 impl Index {
-    /// Reads the whole stream in an opened container. Sections that are not kept, like block devices' dirty
+    /// Reads the whole stream in an opened container, with all of its channels. Sections that are not kept, like block devices' dirty
     /// bitmaps, are passed over: [`summary`](Self::summary) names them.
     ///
     /// # Errors
@@ -121,8 +121,10 @@ impl Index {
             file_offset: opened.file_offset,
             ..Options::default()
         };
-        let mut index = Self::read(&mut Reader::new(opened.stream), opened.place, &options)?;
-        index.wrapped_in = Some(opened.container);
+        let container = opened.container.clone();
+        let (mut channels, places) = opened.into_channels();
+        let mut index = Self::read_channels(&mut channels, places, &options)?;
+        index.wrapped_in = Some(container);
         Ok(index)
     }
 
