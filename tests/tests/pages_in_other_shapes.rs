@@ -10,8 +10,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use vmferry::channel;
-use vmferry::load::{Image, Options, Summary, load};
-use vmferry::ram::{Page, PageIndex, PageSource};
+use vmferry::load::{Image, Options, Phase, Summary, load};
+use vmferry::ram::{Page, PageIndex, PageKind, PageSource};
 use vmferry::save;
 use vmferry::stream::{Reader, Writer};
 use vmferry_tests::{Guest, Release, Spec};
@@ -278,5 +278,71 @@ fn a_background_snapshot_in_a_mapped_ram_file_is_refused_because_it_holds_no_mem
         format!("{error:#}").contains("holds no memory"),
         "{error:#}"
     );
+    Ok(())
+}
+
+/// What QEMU sent of a guest that stands still is the memory that it has, and what is written of it the same QEMU
+/// takes, and the guest goes on.
+fn is_read_and_written(spec: &Spec, capabilities: &[&str]) -> Result<Image> {
+    let source = spec.start()?;
+    source.wait_for_passes(1)?;
+    source.stop()?;
+    enable(&source, capabilities)?;
+    let stream = source.folder().join("stream");
+    source.migrate_to_file(&stream)?;
+    let (image, summary) = read(&stream)?;
+    ensure!(summary.assumptions.is_empty(), "{summary:?}");
+    has_the_memory_of(&source, &image)?;
+
+    let mut written = Vec::new();
+    save::precopy(&mut written, &image.state, &image, &mut |_| {})?;
+    std::fs::write(&stream, &written)?;
+    let (again, _) = read(&stream)?;
+    ensure!(again == image, "what is read is not what was written");
+    let restored = loaded(spec, &stream, &[])?;
+    has_the_memory_of(&restored, &image)?;
+    restored.cont()?;
+    restored.wait_for_passes(3)?;
+    Ok(image)
+}
+
+#[test]
+fn memory_that_may_have_holes_is_written_as_it_came() -> Result<()> {
+    // From 8.0 on, machine types send a section of the device before the RAM.
+    for (release, machine, early) in [
+        (Release::V7_2, "q35", false),
+        (Release::V10_0, "q35", true),
+        (Release::V10_0, "pc-q35-7.2", false),
+    ] {
+        let mut spec = Spec::pattern(release, machine);
+        for argument in [
+            "-m",
+            "32M,maxmem=1G",
+            "-object",
+            "memory-backend-ram,id=vm0,size=64M",
+            "-device",
+            "virtio-mem-pci,memdev=vm0,requested-size=64M",
+        ] {
+            spec = spec.arg(argument);
+        }
+        let image = is_read_and_written(&spec, &[]).with_context(|| format!("{release:?}"))?;
+        let mut devices = image.state.devices.iter();
+        let has_early = devices.any(|device| device.phase == Phase::Early);
+        ensure!(has_early == early, "{release:?} {machine}");
+        let mut blocks = image.blocks().iter();
+        let plugged = blocks.find(|(_, block)| block.idstr.ends_with("vm0"));
+        let (plugged, _) = plugged.context("no block of virtio-mem")?;
+        let mut page = vec![0; PAGE];
+        let first = image.page(plugged, PageIndex(0), &mut page);
+        let first = first.map_err(|never: Infallible| match never {})?;
+        ensure!(first == PageKind::Absent, "{release:?}: {first:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_machine_type_without_footers_or_configuration_is_written_without_them() -> Result<()> {
+    let image = is_read_and_written(&Spec::pattern(Release::V7_2, "pc-i440fx-2.3"), &[])?;
+    ensure!(image.state.configuration.is_none());
     Ok(())
 }
