@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use vmferry_tests::{Backend, Guest, Release, Spec, Vmferry, Volatility};
 
@@ -69,6 +69,15 @@ fn a_raw_image_is_what_volatility_makes_of_the_same_stream() -> Result<()> {
     Ok(())
 }
 
+fn finds_the_kernel(volatility: &Volatility, exported: &Path) -> Result<()> {
+    let banners = volatility.banners(exported)?;
+    let linux = |banner: &String| {
+        banner.starts_with("Linux version 6.1.") && banner.contains("-cloud-amd64 ")
+    };
+    ensure!(banners.iter().any(linux), "{banners:?}");
+    Ok(())
+}
+
 /// Volatility 2.28 does not know the streams of QEMU 10.0.
 #[test]
 fn volatility_finds_the_kernel_in_what_is_exported_whatever_it_was_saved_in() -> Result<()> {
@@ -79,11 +88,7 @@ fn volatility_finds_the_kernel_in_what_is_exported_whatever_it_was_saved_in() ->
     guest.migrate_to_file(&path("stream"))?;
     for format in ["raw", "elf", "lime"] {
         export(&vmferry, &stream, format, &path(format))?;
-        let banners = volatility.banners(&path(format))?;
-        let linux = |banner: &String| {
-            banner.starts_with("Linux version 6.1.") && banner.contains("-cloud-amd64 ")
-        };
-        ensure!(banners.iter().any(linux), "{format}: {banners:?}");
+        finds_the_kernel(&volatility, &path(format)).context(format)?;
     }
 
     // The same memory, whatever it was saved in. QEMU saves a machine that stands still once.
@@ -132,6 +137,14 @@ fn volatility_finds_the_kernel_in_what_is_exported_whatever_it_was_saved_in() ->
     for what in [&by_many, "multifd@latest", &image] {
         export(&vmferry, what, "raw", &path("again"))?;
         ensure!(same(&path("raw"), &path("again"))?, "{what} differs");
+    }
+
+    for what in [file.as_str(), "multifd@latest", image.as_str()] {
+        for format in ["raw", "elf", "lime"] {
+            export(&vmferry, what, format, &path("again"))?;
+            let found = finds_the_kernel(&volatility, &path("again"));
+            found.with_context(|| format!("{format} of {what}"))?;
+        }
     }
 
     // And through a pipe.
