@@ -75,7 +75,7 @@ impl Saved {
 
     fn open_in(global: &Global, what: &str, mode: Mode) -> Result<Self> {
         match find(global, what, "a saved state")? {
-            Found::File(file, name, wanted) => Self::file(file, name, &wanted, mode),
+            Found::File(file, name, part) => Self::file(file, name, &part, mode),
             Found::Checkpoint(checkpoint) => Ok(Self {
                 state: checkpoint.device_state()?.to_machine_state(),
                 kind: Kind::Checkpoint(checkpoint),
@@ -83,8 +83,8 @@ impl Saved {
         }
     }
 
-    fn file(file: File, what: &str, wanted: &Part<'_>, mode: Mode) -> Result<Self> {
-        let opened = wanted.open(file, what)?;
+    fn file(file: File, what: &str, part: &Part<'_>, mode: Mode) -> Result<Self> {
+        let opened = part.open(file, what)?;
         let index = match mode {
             Mode::Strict => Index::open(opened, VmDescRule::Optional),
             Mode::Rescue => Index::rescue(opened),
@@ -265,8 +265,8 @@ impl Part<'_> {
         let mut opened = opened.with_context(|| format!("cannot read {what}"))?;
         for path in &self.channels {
             let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
-            let with = opened.with_channels([file]);
-            opened = with.with_context(|| format!("cannot read {path}, a channel of {what}"))?;
+            let added = opened.add_channel(file);
+            added.with_context(|| format!("cannot read {path}, a channel of {what}"))?;
         }
         Ok(opened)
     }
@@ -286,12 +286,12 @@ pub(crate) fn find<'a>(global: &Global, what: &'a str, holds: &str) -> Result<Fo
         let file = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
         return Ok(Found::File(file, what, Part::default()));
     }
-    if let Some((path, wanted)) = as_file(what)? {
+    if let Some((path, part)) = as_file(what)? {
         let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
         if file.metadata()?.is_dir() {
             bail!("{path} is a directory; a file with {holds}, or VM[@ID], is expected");
         }
-        return Ok(Found::File(file, path, wanted));
+        return Ok(Found::File(file, path, part));
     }
     let reference: CheckpointRef = what
         .parse()

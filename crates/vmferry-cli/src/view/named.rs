@@ -45,7 +45,7 @@ impl Named {
     /// There is no such thing, or it is not one of these.
     pub fn open(global: &Global, what: &str) -> Result<Self> {
         match find(global, what, "a stream")? {
-            Found::File(file, name, wanted) => Self::file(file, name, &wanted),
+            Found::File(file, name, part) => Self::file(file, name, &part),
             Found::Checkpoint(checkpoint) => Ok(Self::Checkpoint(checkpoint)),
         }
     }
@@ -58,10 +58,10 @@ impl Named {
         }
     }
 
-    fn file(file: File, what: &str, wanted: &Part<'_>) -> Result<Self> {
+    fn file(file: File, what: &str, part: &Part<'_>) -> Result<Self> {
         let metadata = file.metadata()?;
         let file_size = metadata.is_file().then_some(metadata.len());
-        let opened = wanted.open(file, what)?;
+        let opened = part.open(file, what)?;
         Ok(Self::Stream(Box::new(Stream {
             opened,
             name: what.to_owned(),
@@ -101,9 +101,8 @@ impl Stream {
             file_offset: self.opened.file_offset,
             ..Options::default()
         };
-        let container = self.opened.container.clone();
         let alone = self.opened.beside.is_empty();
-        let (mut channels, _) = self.opened.into_channels();
+        let (container, mut channels, _) = self.opened.into_parts();
         let outcome = load_channels(&mut channels, &mut scan, &options);
         let outcome = outcome.map_err(|error| match error {
             LoadError::Read(error) => error,

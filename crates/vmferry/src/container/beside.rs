@@ -3,19 +3,25 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use super::{ContainerError, Opened, ReadAt, open};
+use super::{Container, ContainerError, Opened, ReadAt, open};
 use crate::channel::ReadChannel;
 use crate::load::{ChannelName, Channels};
 use crate::stream::Reader;
 use crate::wire::SliceSource;
 use crate::wire::multifd::{self, Init};
 
+/// A channel that was opened, from its first byte on.
+pub type OpenedChannel = Reader<Box<dyn ReadChannel + Send>>;
+
+/// Where the bytes of channels can be read again, by the channels' names.
+pub type Places = Vec<(ChannelName, Arc<dyn ReadAt>)>;
+
 /// A recorded channel that was opened.
 pub struct Beside {
     /// Which one it is.
     pub name: ChannelName,
     /// Its bytes, from the first one on.
-    pub stream: Reader<Box<dyn ReadChannel + Send>>,
+    pub stream: OpenedChannel,
     /// The same by their offset, where they can be read again.
     pub place: Option<Arc<dyn ReadAt>>,
 }
@@ -44,34 +50,23 @@ impl Beside {
 }
 
 impl Opened {
-    /// Adds the other recorded channels of the same machine, in any order.
+    /// Adds another recorded channel of the same machine. Their order does not matter.
     ///
     /// # Errors
-    /// As for [`Beside::open`]; or there is more than one channel of requested pages.
-    pub fn with_channels(
-        mut self,
-        files: impl IntoIterator<Item = File>,
-    ) -> Result<Self, ContainerError> {
-        for file in files {
-            let channel = Beside::open(file)?;
-            let mut others = self.beside.iter();
-            if channel.name == ChannelName::Preempt && others.any(|c| c.name == channel.name) {
-                return Err(ContainerError::NotMultifd);
-            }
-            self.beside.push(channel);
+    /// As for [`Beside::open`]; or it is a second channel of requested pages.
+    pub fn add_channel(&mut self, file: File) -> Result<(), ContainerError> {
+        let channel = Beside::open(file)?;
+        let mut others = self.beside.iter();
+        if channel.name == ChannelName::Preempt && others.any(|c| c.name == channel.name) {
+            return Err(ContainerError::NotMultifd);
         }
-        Ok(self)
+        self.beside.push(channel);
+        Ok(())
     }
 
-    /// All channels, for [`load_channels`](crate::load::load_channels), and where the bytes of each can be
-    /// read again.
-    #[allow(clippy::type_complexity)]
-    pub fn into_channels(
-        self,
-    ) -> (
-        Channels<Reader<Box<dyn ReadChannel + Send>>>,
-        Vec<(ChannelName, Arc<dyn ReadAt>)>,
-    ) {
+    /// What it is; all channels, for [`load_channels`](crate::load::load_channels); and where the bytes of each
+    /// can be read again.
+    pub fn into_parts(self) -> (Container, Channels<OpenedChannel>, Places) {
         let mut channels = Channels::new(Reader::new(self.stream));
         let main = self.place.map(|place| (ChannelName::Main, place));
         let mut places: Vec<_> = main.into_iter().collect();
@@ -87,6 +82,6 @@ impl Opened {
                 _ => channels.multifd.push(stream),
             }
         }
-        (channels, places)
+        (self.container, channels, places)
     }
 }

@@ -17,7 +17,7 @@ mod place;
 mod prefixed;
 pub mod qcow2;
 
-pub use beside::Beside;
+pub use beside::{Beside, OpenedChannel, Places};
 pub use compressed::{Compression, Compressor};
 pub use place::{Part, ReadAt};
 
@@ -67,7 +67,7 @@ pub struct Opened {
     pub place: Option<Arc<dyn ReadAt>>,
     /// Where the stream begins in its file: what [`load::Options`](crate::load::Options) has to know.
     pub file_offset: u64,
-    /// The other channels that the machine came through: see [`with_channels`](Self::with_channels).
+    /// The other channels that the machine came through: see [`add_channel`](Self::add_channel).
     pub beside: Vec<Beside>,
 }
 

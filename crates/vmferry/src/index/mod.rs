@@ -95,8 +95,8 @@ pub enum IndexError {
 }
 
 impl Index {
-    /// Reads the whole stream in an opened container, with all of its channels. Sections that are not kept, like block devices' dirty
-    /// bitmaps, are passed over: [`summary`](Self::summary) names them.
+    /// Reads the whole stream in an opened container, with all of its channels. Sections that are not kept,
+    /// like block devices' dirty bitmaps, are passed over: [`summary`](Self::summary) names them.
     ///
     /// # Errors
     /// The stream is wrong, or could not be read; or the temporary file could not be written.
@@ -121,8 +121,7 @@ impl Index {
             file_offset: opened.file_offset,
             ..Options::default()
         };
-        let container = opened.container.clone();
-        let (mut channels, places) = opened.into_channels();
+        let (container, mut channels, places) = opened.into_parts();
         let mut index = Self::read_channels(&mut channels, places, &options)?;
         index.wrapped_in = Some(container);
         Ok(index)
