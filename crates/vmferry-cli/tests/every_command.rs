@@ -360,8 +360,10 @@ fn one_interrupt_ends_a_command_that_waits_for_more_and_leaves_nothing() {
     let whole = zstd::decode_all(packed).expect("it is a zstd frame");
     let before = place.listing();
     for words in WRITING {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vmferry"));
+        // What runs the tests in the background may ignore interrupts, and its children with it.
+        let mut command = Command::new("env");
         command
+            .args(["--default-signal=INT", env!("CARGO_BIN_EXE_vmferry")])
             .args(
                 words
                     .split_whitespace()
