@@ -152,8 +152,9 @@ fn moved(release: Release, capabilities: &[&str]) -> Result<(Spec, Guest, Vec<Re
     let uri = format!("unix:{}", onward.display());
     destination.execute("migrate-incoming", json!({"uri": uri}))?;
     let recorder = Recorder::start(source.folder(), Some(&onward))?;
-    // So slowly that most pages are still there when the guest moves.
-    source.execute("migrate-set-parameters", json!({"max-bandwidth": 4 * MIB}))?;
+    // So slowly that most pages are still there when the guest moves, and that it asks for some before they come.
+    let slowly = json!({"max-bandwidth": 4 * MIB, "max-postcopy-bandwidth": 8 * MIB});
+    source.execute("migrate-set-parameters", slowly)?;
     source.execute("migrate", json!({"uri": recorder.uri()}))?;
     source.wait_for_migration("active")?;
     let deadline = Instant::now() + PATIENCE;
