@@ -13,7 +13,7 @@
 //! | [`Linux`] | the guest with a real kernel, a file system in memory, and work to do |
 //! | [`Recorder`] | what passes between two QEMUs, on every channel and both ways |
 //! | [`Browser`] | a browser without a window |
-//! | [`CoreFile`], [`gdb`], [`Volatility`] | what others make of a machine's memory |
+//! | [`CoreFile`], [`gdb`], [`makedumpfile`], [`Volatility`] | what others make of a machine's memory |
 //! | [`captures`] | the golden streams, and how they are made |
 //! | [`Process`] | a process that ends when we do, however we end |
 //!
@@ -43,6 +43,7 @@ mod guest;
 mod hugepages;
 pub mod libvirt;
 pub mod linux;
+pub mod makedumpfile;
 pub mod pattern;
 pub mod process;
 mod qemu;

@@ -13,6 +13,10 @@ use crate::cpio::Archive as Cpio;
 use crate::debian::Archive;
 use crate::{Guest, PATIENCE, cache, pattern};
 
+/// The driver of QEMU's configuration device, as the kernel's package calls it: it tells a `vmcoreinfo` device
+/// where the kernel's note is.
+const FW_CFG: &str = "qemu_fw_cfg.ko";
+const FIRMWARE_DRIVERS: &str = "kernel/drivers/firmware";
 const INIT: &[u8] = include_bytes!("../guest/linux/init");
 const WORKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/worker"));
 
@@ -58,7 +62,7 @@ pub struct Files {
 /// # Errors
 /// They are not there and cannot be fetched.
 pub fn files() -> Result<Files> {
-    let parts = cache::entry("linux-v1", |partial| {
+    let parts = cache::entry("linux-v2", |partial| {
         eprintln!("lab: fetching a Linux kernel from Debian's mirror");
         fetch(partial)
     })
@@ -68,8 +72,11 @@ pub fn files() -> Result<Files> {
         pattern::sum(INIT) ^ pattern::sum(WORKER)
     );
     let built = cache::entry(&name, |partial| {
-        let busybox = fs::read(parts.join("busybox"))?;
-        Ok(fs::write(partial.join("initramfs"), initramfs(&busybox))?)
+        let [busybox, module] = ["busybox", FW_CFG].map(|name| fs::read(parts.join(name)));
+        Ok(fs::write(
+            partial.join("initramfs"),
+            initramfs(&busybox?, &module?),
+        )?)
     })?;
     Ok(Files {
         kernel: parts.join("vmlinuz"),
@@ -97,6 +104,15 @@ fn fetch(partial: &Path) -> Result<()> {
         kernel.context("the package holds no kernel")?,
         partial.join("vmlinuz"),
     )?;
+    let versions = fs::read_dir(root.join("lib/modules"))?;
+    let drivers = versions.filter_map(|entry| Some(entry.ok()?.path().join(FIRMWARE_DRIVERS)));
+    let module = drivers
+        .map(|folder| folder.join(FW_CFG))
+        .find(|path| path.is_file());
+    fs::copy(
+        module.context("the package holds no driver of the configuration device")?,
+        partial.join(FW_CFG),
+    )?;
     let busybox = ["bin/busybox", "usr/bin/busybox"].map(|path| root.join(path));
     let busybox = busybox.iter().find(|path| path.is_file());
     fs::copy(
@@ -106,7 +122,7 @@ fn fetch(partial: &Path) -> Result<()> {
     Ok(())
 }
 
-fn initramfs(busybox: &[u8]) -> Vec<u8> {
+fn initramfs(busybox: &[u8], module: &[u8]) -> Vec<u8> {
     let mut archive = Cpio::default();
     for folder in ["bin", "dev", "mem", "proc", "sys"] {
         archive.folder(folder);
@@ -116,6 +132,7 @@ fn initramfs(busybox: &[u8]) -> Vec<u8> {
     archive.program("bin/busybox", busybox);
     archive.program("init", INIT);
     archive.program("worker", WORKER);
+    archive.program(FW_CFG, module);
     archive.finish()
 }
 

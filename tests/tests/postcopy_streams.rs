@@ -135,8 +135,8 @@ fn has_the_memory_of(guest: &Guest, image: &Image) -> Result<()> {
     Ok(())
 }
 
-/// Moves a guest by postcopy, and gives what passed, and the guest that stays behind.
-fn moved(release: Release, capabilities: &[&str]) -> Result<(Spec, Guest, Vec<Recorded>)> {
+/// A guest, one that waits for it, and a recorder between them.
+fn pair(release: Release, capabilities: &[&str]) -> Result<(Guest, Guest, Recorder)> {
     let spec = Spec::pattern(release, "q35");
     let source = spec.start()?;
     source.wait_for_passes(1)?;
@@ -152,6 +152,12 @@ fn moved(release: Release, capabilities: &[&str]) -> Result<(Spec, Guest, Vec<Re
     let uri = format!("unix:{}", onward.display());
     destination.execute("migrate-incoming", json!({"uri": uri}))?;
     let recorder = Recorder::start(source.folder(), Some(&onward))?;
+    Ok((source, destination, recorder))
+}
+
+/// Moves a guest by postcopy, and gives what passed, and the guest that stays behind.
+fn moved(release: Release, capabilities: &[&str]) -> Result<(Guest, Vec<Recorded>)> {
+    let (source, destination, recorder) = pair(release, capabilities)?;
     // So slowly that most pages are still there when the guest moves, and that it asks for some before they come.
     let slowly = json!({"max-bandwidth": 4 * MIB, "max-postcopy-bandwidth": 8 * MIB});
     source.execute("migrate-set-parameters", slowly)?;
@@ -169,11 +175,11 @@ fn moved(release: Release, capabilities: &[&str]) -> Result<(Spec, Guest, Vec<Re
     source.wait_for_migration("completed")?;
     destination.wait_for_migration("completed")?;
     destination.wait_for_passes(2)?;
-    Ok((spec, source, recorder.finish()?))
+    Ok((source, recorder.finish()?))
 }
 
 fn rebuilt(release: Release, capabilities: &[&str]) -> Result<(Whole, Summary)> {
-    let (spec, source, recorded) = moved(release, capabilities)?;
+    let (source, recorded) = moved(release, capabilities)?;
     let (whole, summary) = read(&recorded)?;
     ensure!(summary.switched_to_postcopy, "{summary:?}");
     ensure!(summary.assumptions.is_empty(), "{summary:?}");
@@ -183,17 +189,43 @@ fn rebuilt(release: Release, capabilities: &[&str]) -> Result<(Whole, Summary)> 
     );
     let expected = ["advise", "discard", "package", "listen", "run"];
     ensure!(whole.commands == expected, "{:?}", whole.commands);
-    has_the_memory_of(&source, &whole.image)?;
+    goes_on_from(&source, &whole.image)?;
+    Ok((whole, summary))
+}
 
-    // Written again as a plain stream, it goes on from where it was.
+/// The image has the memory of the guest that stays behind; written as a plain stream, it goes on from where it was.
+fn goes_on_from(source: &Guest, image: &Image) -> Result<()> {
+    has_the_memory_of(source, image)?;
     let mut stream = Vec::new();
-    save::precopy(&mut stream, &whole.image.state, &whole.image, &mut |_| {})?;
+    save::precopy(&mut stream, &image.state, image, &mut |_| {})?;
     let path = source.folder().join("stream");
     std::fs::write(&path, &stream)?;
-    let restored = spec.restore(&path)?;
+    let restored = source.spec().restore(&path)?;
     restored.cont()?;
     restored.wait_for_passes(2)?;
-    Ok((whole, summary))
+    Ok(())
+}
+
+#[test]
+fn a_guest_that_could_have_moved_before_its_pages_and_did_not_is_whole() -> Result<()> {
+    for release in Release::ALL {
+        let (source, destination, recorder) = pair(release, &["postcopy-ram"])?;
+        source.migrate(&recorder.uri())?;
+        destination.wait_for_migration("completed")?;
+        destination.cont()?;
+        destination.wait_for_passes(2)?;
+        let (whole, summary) = read(&recorder.finish()?)?;
+        ensure!(!summary.switched_to_postcopy, "{release}: {summary:?}");
+        ensure!(summary.assumptions.is_empty(), "{release}: {summary:?}");
+        ensure!(
+            whole.commands == ["advise"],
+            "{release}: {:?}",
+            whole.commands
+        );
+        ensure!(!whole.guessed, "{release}: its devices are not described");
+        goes_on_from(&source, &whole.image).with_context(|| format!("{release}"))?;
+    }
+    Ok(())
 }
 
 #[test]
