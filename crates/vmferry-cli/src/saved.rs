@@ -6,7 +6,7 @@
 //! channels of a machine that came through several (multifd, postcopy-preempt).
 
 use std::fs::File;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -84,7 +84,7 @@ impl Saved {
     }
 
     fn file(file: File, what: &str, part: &Part<'_>, mode: Mode) -> Result<Self> {
-        let opened = part.open(file, what)?;
+        let (opened, _) = part.open(file, what)?;
         let index = match mode {
             Mode::Strict => Index::open(opened, VmDescRule::Optional),
             Mode::Rescue => Index::rescue(opened),
@@ -187,6 +187,19 @@ impl PageSource for Saved {
         }
         Ok(())
     }
+
+    fn pages_of(
+        &self,
+        block: BlockIndex,
+        pages: Range<PageIndex>,
+        visit: &mut dyn FnMut(PageIndex, Page<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SavedError> {
+        match &self.kind {
+            Kind::File(index) => index.pages_of(block, pages, visit)?,
+            Kind::Checkpoint(checkpoint) => checkpoint.pages_of(block, pages, visit)?,
+        }
+        Ok(())
+    }
 }
 
 impl SavedState for Saved {
@@ -232,15 +245,18 @@ fn warn_of_missing_pages(index: &Index, what: &str) {
         let has_holes = path(&block.idstr).is_some_and(|path| with_holes.contains(&path));
         if missing > 0 && !has_holes {
             ui::warn(format_args!(
-                "{missing} of {} pages of RAM block '{}' are not in {what}, and are taken for zeros: was this \
-                 one of several channels (multifd, postcopy-preempt)? file:PATH,channel=FILE,channel=FILE reads \
-                 them together",
+                "{missing} of {} pages of RAM block '{}' are not in {what}, and are taken for zeros: \
+                 {SEVERAL_CHANNELS}",
                 block.pages(index.page_size()),
                 block.idstr
             ));
         }
     }
 }
+
+/// What to do where pages are missing, because other channels have them.
+pub(crate) const SEVERAL_CHANNELS: &str = "was this one of several channels (multifd, postcopy-preempt)? \
+    file:PATH,channel=FILE,channel=FILE reads them together";
 
 /// The device that a section or a block belongs to, where its name begins with that.
 fn path(idstr: &str) -> Option<&str> {
@@ -256,19 +272,25 @@ pub(crate) struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Opens it; the file is called `what`.
+    /// Opens it; the file is called `what`. Tells how many bytes there are to be read, where that is known.
     ///
     /// # Errors
     /// It cannot be read, or is not what it should be.
-    pub(crate) fn open(&self, file: File, what: &str) -> Result<Opened> {
+    pub(crate) fn open(&self, file: File, what: &str) -> Result<(Opened, Option<u64>)> {
+        let size = |file: &File| -> Result<Option<u64>> {
+            let metadata = file.metadata()?;
+            Ok(metadata.is_file().then_some(metadata.len()))
+        };
+        let mut bytes = size(&file)?;
         let opened = container::open_wanted(file, &self.wanted);
         let mut opened = opened.with_context(|| format!("cannot read {what}"))?;
         for path in &self.channels {
             let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
+            bytes = bytes.zip(size(&file)?).map(|(all, this)| all + this);
             let added = opened.add_channel(file);
             added.with_context(|| format!("cannot read {path}, a channel of {what}"))?;
         }
-        Ok(opened)
+        Ok((opened, bytes))
     }
 }
 

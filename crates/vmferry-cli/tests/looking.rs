@@ -379,7 +379,28 @@ fn all_channels_of_a_recorded_migration_are_read_together_by_every_command() {
                 "{name}: {words}: {stderr}"
             );
         }
+        let inspected = place.run(&format!("inspect {all} --json"));
+        let inspected: Value = serde_json::from_slice(&inspected.stdout).expect("it is JSON");
+        let channels = inspected["channels"].as_array().expect("a list");
+        // They were recorded in any order.
+        let bytes = |channel: &Value| channel["bytes"].as_u64().expect("a number");
+        let mut read: Vec<_> = channels.iter().map(bytes).collect();
+        let lens = others.iter().map(|part| unpacked(part).len() as u64);
+        let mut recorded: Vec<_> = lens.collect();
+        read.sort_unstable();
+        recorded.sort_unstable();
+        assert_eq!(read, recorded, "{name}");
         // Without one of them, it is no whole machine.
+        for words in ["verify main", "inspect main"] {
+            let alone = place.run(words);
+            assert_ne!(ended(words, &alone), 2, "{name}: {words}");
+            let said = [alone.stdout, alone.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            assert!(
+                said.contains("channel=FILE,channel=FILE"),
+                "{words}: {said}"
+            );
+        }
         if described {
             let without = place.run("verify file:main,channel=1");
             assert_eq!(ended("verify", &without), 2, "{name}");

@@ -100,6 +100,39 @@ fn assert_same(found: &Index, expected: &Image, what: &str) {
             .expect("all pages");
     }
     assert_eq!(shown, count, "{what}");
+    assert_parts_are_the_whole(found, what);
+}
+
+/// Whether it has the same pages, asked for a part of a block at a time.
+fn assert_parts_are_the_whole(found: &Index, what: &str) {
+    const PART: usize = 37;
+    let mut page_of = vec![0; 4096];
+    for (block, ram) in found.blocks().iter() {
+        let end = ram.pages(found.page_size());
+        for start in (0..end).step_by(PART) {
+            let part = start..end.min(start + PART as u64);
+            let mut one_by_one = Vec::new();
+            for page in part.clone().map(PageIndex) {
+                match found.page(block, page, &mut page_of).expect("a page") {
+                    PageKind::Absent => {}
+                    PageKind::Zero => one_by_one.push((page, None)),
+                    PageKind::Data => one_by_one.push((page, Some(page_of.clone()))),
+                }
+            }
+            let mut shown = Vec::new();
+            let pages = PageIndex(part.start)..PageIndex(part.end);
+            let asked = found.pages_of(block, pages, &mut |page, content| {
+                let data = match content {
+                    Page::Zero => None,
+                    Page::Data(data) => Some(data.to_vec()),
+                };
+                shown.push((page, data));
+                ControlFlow::Continue(())
+            });
+            asked.expect("all pages");
+            assert!(shown == one_by_one, "{what}: {} {part:?}", ram.idstr);
+        }
+    }
 }
 
 #[test]

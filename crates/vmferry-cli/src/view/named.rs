@@ -3,15 +3,20 @@
 use std::fs::File;
 
 use anyhow::Result;
-use vmferry::container::{Container, Opened};
+use vmferry::container::{Container, Opened, OpenedChannel};
 use vmferry::error::Error;
-use vmferry::load::{LoadError, Mode, Options, OtherSections, Summary, VmDescRule, load_channels};
+use vmferry::load::{
+    ChannelName, Channels, LoadError, Mode, Options, OtherSections, Summary, VmDescRule,
+    load_channels,
+};
+use vmferry::ram::BlockIndex;
 use vmferry::wire::header;
 use vmferry_store::Checkpoint;
 
 use super::scan::Scan;
 use crate::args::Global;
 use crate::saved::{Found, Part, find};
+use serde::Serialize;
 
 /// A saved state that can be looked at once, from its beginning to its end.
 pub enum Named {
@@ -34,8 +39,37 @@ pub struct Scanned<'p> {
     pub container: Container,
     /// What was in it, as far as it goes.
     pub scan: Scan<'p>,
+    /// The channels that were recorded beside this one.
+    pub channels: Vec<Channel>,
     /// Whether that is all of it.
     pub outcome: Result<Summary, Error>,
+}
+
+/// A channel that was recorded beside the main one.
+#[derive(Debug, Clone, Serialize)]
+pub struct Channel {
+    /// `multifd` or `preempt`.
+    pub kind: &'static str,
+    /// The id of a multifd channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u8>,
+    /// So much of it was read.
+    pub bytes: u64,
+}
+
+impl Scanned<'_> {
+    /// Whether pages never came that other channels may have, which were not named: the devices came and no page with
+    /// content, or the guest moved before its pages.
+    pub fn may_lack_channels(&self) -> bool {
+        let scan = &self.scan;
+        let mut of_blocks = scan.blocks.iter();
+        let empty = !scan.state.devices.is_empty() && of_blocks.all(|b| b.records == b.zero);
+        let moved = (self.outcome.as_ref()).is_ok_and(|summary| summary.switched_to_postcopy);
+        let mut blocks = (0..scan.blocks.len()).map(BlockIndex);
+        self.channels.is_empty()
+            && (empty || moved)
+            && blocks.any(|block| scan.missing(block).is_some_and(|pages| pages > 0))
+    }
 }
 
 impl Named {
@@ -59,9 +93,7 @@ impl Named {
     }
 
     fn file(file: File, what: &str, part: &Part<'_>) -> Result<Self> {
-        let metadata = file.metadata()?;
-        let file_size = metadata.is_file().then_some(metadata.len());
-        let opened = part.open(file, what)?;
+        let (opened, file_size) = part.open(file, what)?;
         Ok(Self::Stream(Box::new(Stream {
             opened,
             name: what.to_owned(),
@@ -71,7 +103,7 @@ impl Named {
 }
 
 impl Stream {
-    /// Bytes of its file, where it is one.
+    /// Bytes of its file, or of its files, where there are such.
     pub fn file_size(&self) -> Option<u64> {
         self.file_size
     }
@@ -101,7 +133,12 @@ impl Stream {
             file_offset: self.opened.file_offset,
             ..Options::default()
         };
-        let alone = self.opened.beside.is_empty();
+        let names: Vec<_> = self
+            .opened
+            .beside
+            .iter()
+            .map(|beside| beside.name)
+            .collect();
         let (container, mut channels, _) = self.opened.into_parts();
         let outcome = load_channels(&mut channels, &mut scan, &options);
         let outcome = outcome.map_err(|error| match error {
@@ -111,7 +148,7 @@ impl Stream {
         match outcome {
             // Where not even the header is one, there is nothing to describe.
             Err(Error::Format(error)) if error.at < header::LEN as u64 => {
-                let not_so = match alone {
+                let not_so = match names.is_empty() {
                     true => "this is no migration stream",
                     false => "these are not the channels of one migration",
                 };
@@ -121,8 +158,31 @@ impl Stream {
             outcome => Ok(Scanned {
                 container,
                 scan,
+                channels: channels_beside(&names, &channels),
                 outcome,
             }),
         }
     }
+}
+
+fn channels_beside(names: &[ChannelName], read: &Channels<OpenedChannel>) -> Vec<Channel> {
+    let ids = names.iter().filter_map(|name| match name {
+        ChannelName::Multifd(id) => Some(*id),
+        _ => None,
+    });
+    let mut multifd: Vec<_> = ids
+        .zip(&read.multifd)
+        .map(|(id, stream)| Channel {
+            kind: "multifd",
+            id: Some(id),
+            bytes: stream.position(),
+        })
+        .collect();
+    multifd.sort_unstable_by_key(|channel| channel.id);
+    let preempt = read.preempt.as_ref().map(|stream| Channel {
+        kind: "preempt",
+        id: None,
+        bytes: stream.position(),
+    });
+    multifd.into_iter().chain(preempt).collect()
 }

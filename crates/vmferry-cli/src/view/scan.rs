@@ -34,6 +34,8 @@ pub struct Scan<'p> {
     seen: Seen,
     progress: &'p mut dyn FnMut(u64),
     records: u64,
+    /// How far each channel was read.
+    offsets: Vec<(ChannelName, u64)>,
 }
 
 /// Where a device section was.
@@ -76,7 +78,7 @@ const ASSUMPTIONS: usize = 100;
 const PROGRESS_EVERY: u64 = 4096;
 
 impl<'p> Scan<'p> {
-    /// Nothing yet; `progress` is told the offset in the main channel now and then.
+    /// Nothing yet; `progress` is told now and then how many bytes of all channels were read.
     pub fn new(progress: &'p mut dyn FnMut(u64)) -> Self {
         Self {
             state: MachineState::default(),
@@ -90,6 +92,7 @@ impl<'p> Scan<'p> {
             seen: Seen::default(),
             progress,
             records: 0,
+            offsets: Vec::new(),
         }
     }
 
@@ -102,13 +105,29 @@ impl<'p> Scan<'p> {
 
     fn record(&mut self, block: BlockIndex, page: PageIndex, zero: bool, origin: Origin) {
         self.records += 1;
-        if self.records % PROGRESS_EVERY == 0 && origin.channel == ChannelName::Main {
-            (self.progress)(origin.offset);
+        if self.records % PROGRESS_EVERY == 0 {
+            self.show(origin);
         }
         self.seen.add(block, page);
         if let Some(block) = self.blocks.get_mut(block.0) {
             block.record(zero, origin);
         }
+    }
+
+    /// How many pages of a block never came; `None` if too many came to keep count.
+    pub fn missing(&self, block: BlockIndex) -> Option<u64> {
+        let came = self.distinct(block)?;
+        let all = self.blocks.get(block.0)?.pages(self.page_size);
+        Some(all.saturating_sub(came))
+    }
+
+    fn show(&mut self, origin: Origin) {
+        let (channel, offset) = (origin.channel, origin.offset);
+        match self.offsets.iter_mut().find(|(name, _)| *name == channel) {
+            Some((_, read)) => *read = offset,
+            None => self.offsets.push((channel, offset)),
+        }
+        (self.progress)(self.offsets.iter().map(|(_, read)| read).sum());
     }
 
     /// How many different pages of a block came; `None` if there were too many to keep count.
@@ -118,6 +137,11 @@ impl<'p> Scan<'p> {
 }
 
 impl BlockPages {
+    /// How many pages it has.
+    pub fn pages(&self, size: PageSize) -> u64 {
+        self.used_length / size.bytes() as u64
+    }
+
     fn record(&mut self, zero: bool, origin: Origin) {
         self.records += 1;
         self.zero += u64::from(zero);

@@ -24,7 +24,7 @@ mod state;
 pub use state::SavedState;
 
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -285,31 +285,72 @@ impl PageSource for Index {
         visit: &mut dyn FnMut(BlockIndex, PageIndex, Page<'_>) -> ControlFlow<()>,
     ) -> Result<(), IndexError> {
         let mut run = Run::new();
-        let mut show = |run: &mut Run| {
-            run.show(self, visit).map_err(
-                |Failed {
-                     block,
-                     page,
-                     source,
-                 }| self.lost(block, page, source),
-            )
-        };
         for (block, ram) in self.blocks.iter() {
-            let end = ram.pages(self.page_size);
-            let mut next = PageIndex(0);
-            while let Some(page) = self.places.next(block, next).filter(|page| page.0 < end) {
-                next = PageIndex(page.0 + 1);
-                let place = self.places.get(block, page);
-                if place == Place::Absent || !wanted(block, page) {
-                    continue;
-                }
-                while !run.take(self, block, page, place) {
-                    if show(&mut run)?.is_break() {
-                        return Ok(());
-                    }
+            let pages = PageIndex(0)..PageIndex(ram.pages(self.page_size));
+            let walked = self.walk(&mut run, block, pages, wanted, visit)?;
+            if walked.is_break() {
+                return Ok(());
+            }
+        }
+        self.show(&mut run, visit).map(drop)
+    }
+
+    fn pages_of(
+        &self,
+        block: BlockIndex,
+        pages: Range<PageIndex>,
+        visit: &mut dyn FnMut(PageIndex, Page<'_>) -> ControlFlow<()>,
+    ) -> Result<(), IndexError> {
+        let mut visit = |_, page, content: Page<'_>| visit(page, content);
+        let mut run = Run::new();
+        let walked = self.walk(&mut run, block, pages, &|_, _| true, &mut visit)?;
+        if walked.is_break() {
+            return Ok(());
+        }
+        self.show(&mut run, &mut visit).map(drop)
+    }
+}
+
+/// What is to be done with a page.
+type Visit<'a> = dyn FnMut(BlockIndex, PageIndex, Page<'_>) -> ControlFlow<()> + 'a;
+
+impl Index {
+    /// Takes up pages of a block, and shows those of them that go together. What was taken up last is still to
+    /// be shown.
+    fn walk(
+        &self,
+        run: &mut Run,
+        block: BlockIndex,
+        pages: Range<PageIndex>,
+        wanted: &(dyn Fn(BlockIndex, PageIndex) -> bool + Sync),
+        visit: &mut Visit<'_>,
+    ) -> Result<ControlFlow<()>, IndexError> {
+        let mut next = pages.start;
+        while let Some(page) = self.places.next(block, next) {
+            if page >= pages.end {
+                break;
+            }
+            next = PageIndex(page.0 + 1);
+            let place = self.places.get(block, page);
+            if place == Place::Absent || !wanted(block, page) {
+                continue;
+            }
+            while !run.take(self, block, page, place) {
+                if self.show(run, visit)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
                 }
             }
         }
-        show(&mut run).map(drop)
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn show(&self, run: &mut Run, visit: &mut Visit<'_>) -> Result<ControlFlow<()>, IndexError> {
+        run.show(self, visit).map_err(
+            |Failed {
+                 block,
+                 page,
+                 source,
+             }| self.lost(block, page, source),
+        )
     }
 }

@@ -1,8 +1,9 @@
 //! Memory, compared page by page.
 //!
 //! Both sides are asked for the same pages in the order of blocks and pages, by a few threads that take one
-//! piece after the other. Where both are checkpoints of one store, digests tell, and no page is read.
+//! piece after the other: what the first side has of it is kept while the second side shows what it has. Where both are checkpoints of one store, digests tell, and no page is read.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -10,7 +11,7 @@ use std::thread;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use vmferry::ram::layout::Layout;
-use vmferry::ram::{BlockIndex, PageIndex, PageKind, PageSource, RamBlock, is_zero};
+use vmferry::ram::{BlockIndex, Page, PageIndex, PageSource, RamBlock, is_zero};
 use vmferry_store::{Checkpoint, PageIdentity};
 
 use crate::args::Global;
@@ -20,7 +21,7 @@ use crate::view::layout::{layout, segment_of};
 use crate::view::ranges::{self, Range};
 
 /// Pages of one piece.
-const PIECE: u64 = 2048;
+const PIECE: u64 = 512;
 
 /// Threads: more do not help where reading is the work.
 const THREADS: usize = 4;
@@ -312,20 +313,22 @@ struct Sides<'a> {
     new: &'a Saved,
     /// The same, where digests tell what is equal.
     digests: Option<(&'a Checkpoint, &'a Checkpoint)>,
-    /// A page of each.
-    pages: (Vec<u8>, Vec<u8>),
+    /// What the first side has of a piece, page after page; those that hold nothing are left as they were.
+    was: Vec<u8>,
+    /// How each page of a piece changed.
+    changes: Vec<Option<Change>>,
     list: List,
 }
 
 impl<'a> Sides<'a> {
     fn new(old: &'a Saved, new: &'a Saved, list: List) -> Self {
-        let room = || vec![0; new.page_size().bytes()];
         let checkpoints = old.checkpoint().zip(new.checkpoint());
         Self {
             old,
             new,
             digests: checkpoints.filter(|(old, new)| old.has_digests_like(new)),
-            pages: (room(), room()),
+            was: Vec::new(),
+            changes: Vec::new(),
             list,
         }
     }
@@ -335,10 +338,14 @@ impl<'a> Sides<'a> {
         pair: &Pair<'_>,
         piece: Piece,
     ) -> Result<(Counts, Vec<Range<Change>>), SavedError> {
+        self.changes.clear();
+        match self.digests {
+            Some((old, new)) => self.compare_digests(old, new, pair, piece)?,
+            None => self.compare_pages(pair, piece)?,
+        }
         let (mut counts, mut ranges) = (Counts::default(), Vec::new());
-        for page in piece.first..piece.first + piece.pages {
-            let change = self.page(pair, PageIndex(page))?;
-            counts.count(change);
+        for (page, change) in (piece.first..).zip(&self.changes) {
+            counts.count(*change);
             if let Some(change) = change.filter(|_| self.list == List::Ranges) {
                 ranges::push(&mut ranges, page, change);
             }
@@ -346,18 +353,57 @@ impl<'a> Sides<'a> {
         Ok((counts, ranges))
     }
 
-    fn page(&mut self, pair: &Pair<'_>, page: PageIndex) -> Result<Option<Change>, SavedError> {
-        if let Some((old, new)) = self.digests {
+    fn compare_digests(
+        &mut self,
+        old: &Checkpoint,
+        new: &Checkpoint,
+        pair: &Pair<'_>,
+        piece: Piece,
+    ) -> Result<(), SavedError> {
+        for page in (piece.first..piece.first + piece.pages).map(PageIndex) {
             let was = old.identity(pair.old, page)?;
             let is = new.identity(pair.new, page)?;
             let holds = |page| matches!(page, PageIdentity::Data(_));
-            return Ok(change(holds(was), holds(is), was == is));
+            self.changes.push(change(holds(was), holds(is), was == is));
         }
-        let (was, is) = (&mut self.pages.0, &mut self.pages.1);
-        // A page that was sent as it is may hold nothing but zeros.
-        let of_old = self.old.page(pair.old, page, was)? == PageKind::Data && !is_zero(was);
-        let of_new = self.new.page(pair.new, page, is)? == PageKind::Data && !is_zero(is);
-        Ok(change(of_old, of_new, was == is))
+        Ok(())
+    }
+
+    fn compare_pages(&mut self, pair: &Pair<'_>, piece: Piece) -> Result<(), SavedError> {
+        let page_len = self.new.page_size().bytes();
+        let pages = PageIndex(piece.first)..PageIndex(piece.first + piece.pages);
+        // A piece is small.
+        let number = |page: PageIndex| usize::try_from(page.0 - piece.first).unwrap_or(usize::MAX);
+        let len = number(pages.end);
+        let (was, changes) = (&mut self.was, &mut self.changes);
+        was.resize(len * page_len, 0);
+        // As if the second side held nothing.
+        changes.resize(len, change(false, false, true));
+        self.old
+            .pages_of(pair.old, pages.clone(), &mut |page, content| {
+                if let Some(data) = held(content) {
+                    let at = number(page);
+                    was[at * page_len..][..page_len].copy_from_slice(data);
+                    changes[at] = change(true, false, false);
+                }
+                ControlFlow::Continue(())
+            })?;
+        self.new.pages_of(pair.new, pages, &mut |page, content| {
+            if let Some(is) = held(content) {
+                let at = number(page);
+                let was = changes[at].map(|_| &was[at * page_len..][..page_len]);
+                changes[at] = change(was.is_some(), true, was == Some(is));
+            }
+            ControlFlow::Continue(())
+        })
+    }
+}
+
+/// What a page holds, if it is not all zeros. A page that was sent as it is may be.
+fn held(content: Page<'_>) -> Option<&[u8]> {
+    match content {
+        Page::Data(data) if !is_zero(data) => Some(data),
+        Page::Data(_) | Page::Zero => None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::ui;
 use crate::view::container::Wrapping;
 use crate::view::layout::{self, Placed};
 use crate::view::listing::Listing;
-use crate::view::named::{Named, Scanned};
+use crate::view::named::{Channel, Named, Scanned};
 use crate::view::scan::{SectionPlace, encoding_name};
 
 /// A saved state, without its pages.
@@ -30,6 +30,8 @@ pub(super) struct Contents {
     pub(super) layout: Result<(Vec<Placed>, Vec<String>), String>,
     /// What was passed over, as QEMU passes over it.
     pub(super) notes: Vec<String>,
+    /// Whether there may be more in other channels.
+    pub(super) may_lack_channels: bool,
     /// Why there is no more.
     pub(super) trouble: Option<Trouble>,
 }
@@ -37,6 +39,7 @@ pub(super) struct Contents {
 pub(super) enum Kind {
     Stream {
         container: Box<Wrapping>,
+        channels: Vec<Channel>,
         summary: Option<Box<Summary>>,
         listing: Listing,
     },
@@ -130,6 +133,7 @@ impl Contents {
     }
 
     fn of_stream(scanned: Scanned<'_>) -> Self {
+        let may_lack_channels = scanned.may_lack_channels();
         let scan = scanned.scan;
         let blocks = scan.blocks.iter().enumerate().map(|(at, block)| {
             let total = block.used_length / scan.page_size.bytes() as u64;
@@ -164,6 +168,7 @@ impl Contents {
             notes: harmless.into_iter().map(said).collect(),
             kind: Kind::Stream {
                 container: Box::new(Wrapping::of(&scanned.container)),
+                channels: scanned.channels,
                 summary,
                 listing: scan.listing,
             },
@@ -171,6 +176,7 @@ impl Contents {
             places: scan.places,
             page_size: scan.page_size,
             blocks,
+            may_lack_channels,
             trouble,
         }
     }
@@ -201,6 +207,7 @@ impl Contents {
             page_size,
             blocks: blocks.collect(),
             kind: Kind::Checkpoint(Box::new(manifest.clone())),
+            may_lack_channels: false,
             trouble: None,
         })
     }

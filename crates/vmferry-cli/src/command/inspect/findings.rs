@@ -10,6 +10,7 @@ use crate::command::SCHEMA;
 use crate::view::container::Wrapping;
 use crate::view::layout::Placed;
 use crate::view::listing::Listed;
+use crate::view::named::Channel;
 
 /// What there is to say, of a stream or of a checkpoint.
 #[derive(Debug, Serialize)]
@@ -40,6 +41,9 @@ pub(super) struct Findings<'a> {
     pub(super) more_elements: u64,
     pub(super) vmdesc_bytes: Option<u64>,
     pub(super) stream_bytes: Option<u64>,
+    /// Those that were recorded beside this one.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(super) channels: &'a [Channel],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) manifest: Option<&'a Manifest>,
     /// What was passed over, as QEMU passes over it.
@@ -129,6 +133,10 @@ impl Contents {
             stream_bytes: match &self.kind {
                 Kind::Stream { summary, .. } => summary.as_ref().map(|summary| summary.bytes),
                 Kind::Checkpoint(manifest) => manifest.statistics.stream_bytes,
+            },
+            channels: match &self.kind {
+                Kind::Stream { channels, .. } => channels,
+                Kind::Checkpoint(_) => &[],
             },
             manifest,
             notes: &self.notes,

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::args::{Global, Inspect};
+use crate::saved::SEVERAL_CHANNELS;
 use crate::ui::{self, PassProgress};
 use crate::view::named::Named;
 use contents::Contents;
@@ -31,6 +32,9 @@ pub fn run(global: &Global, inspect: &Inspect) -> Result<ExitCode> {
         // That something is not there is the damage's doing.
         (Err(error), Some(_)) => ui::error(&error),
         (result, _) => result?,
+    }
+    if contents.may_lack_channels {
+        ui::warn(SEVERAL_CHANNELS);
     }
     match &contents.trouble {
         None => Ok(ExitCode::SUCCESS),

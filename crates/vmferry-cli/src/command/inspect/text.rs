@@ -8,6 +8,7 @@ use crate::machine::shell_words;
 use crate::ui::{self, Table};
 use crate::view::devices::Name;
 use crate::view::listing::Listed;
+use crate::view::named::Channel;
 
 impl fmt::Display for Findings<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -222,6 +223,13 @@ impl Findings<'_> {
         }
         if let Some(bytes) = self.stream_bytes {
             line("stream", &ui::bytes(bytes))?;
+        }
+        for Channel { kind, id, bytes } in self.channels {
+            let name = match id {
+                Some(id) => format!("{kind} {id}"),
+                None => (*kind).to_owned(),
+            };
+            line(&name, &ui::bytes(*bytes))?;
         }
         if let Some(bytes) = self.vmdesc_bytes {
             line("description", &ui::bytes(bytes))?;

@@ -7,6 +7,7 @@ use vmferry::ram::BlockIndex;
 
 use super::report::Report;
 use crate::args::{Global, Verify};
+use crate::saved::SEVERAL_CHANNELS;
 use crate::ui::{self, PassProgress};
 use crate::view::count;
 use crate::view::devices::{Devices, Undecoded};
@@ -25,11 +26,16 @@ pub(super) fn verify<'a>(
     let mut report = Report::new(verify, "stream");
     let mut progress = PassProgress::new(global, "verify", stream.file_size());
     let mut show = |offset| progress.show(offset);
-    let Scanned { scan, outcome, .. } = stream.read(&mut show)?;
+    let scanned = stream.read(&mut show)?;
+    let may_lack_channels = scanned.may_lack_channels();
+    let Scanned { scan, outcome, .. } = scanned;
     match outcome {
         Ok(summary) => structure(&mut report, &summary, &scan),
         Err(Error::Format(error)) => report.format_error(&error),
         Err(error) => return Err(error.into()),
+    }
+    if may_lack_channels {
+        report.not_proven(format!("that this is all of it: {SEVERAL_CHANNELS}"));
     }
     devices(&mut report, &scan);
     for assumption in &scan.assumptions.0 {
@@ -62,17 +68,17 @@ fn structure(report: &mut Report<'_>, summary: &Summary, scan: &Scan<'_>) {
 fn every_page(report: &mut Report<'_>, scan: &Scan<'_>) {
     let mut whole = true;
     for (at, block) in scan.blocks.iter().enumerate() {
-        let pages = block.used_length / scan.page_size.bytes() as u64;
-        let Some(distinct) = scan.distinct(BlockIndex(at)) else {
+        let Some(missing) = scan.missing(BlockIndex(at)) else {
             report.not_proven("that every page came: there are too many to keep count");
             return;
         };
-        if distinct < pages {
+        if missing > 0 {
             whole = false;
             report.not_proven(format!(
-                "that '{}' is whole: {} of {pages} never came (unplugged memory does not come)",
+                "that '{}' is whole: {} of {} never came (unplugged memory does not come)",
                 block.idstr,
-                count(pages - distinct, "page"),
+                count(missing, "page"),
+                block.pages(scan.page_size)
             ));
         }
     }
