@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use vmferry_tests::{Guest, Recorder, Release, Spec};
+use vmferry_tests::{Guest, Recorder, Release, Spec, Vmferry};
 
 fn enable(guest: &Guest, capabilities: &[&str]) -> Result<()> {
     let list = capabilities
@@ -16,8 +16,11 @@ fn enable(guest: &Guest, capabilities: &[&str]) -> Result<()> {
 }
 
 #[test]
-fn a_guest_that_moves_by_several_channels_through_a_recorder_goes_on() -> Result<()> {
-    for release in Release::ALL {
+fn a_guest_that_moves_by_several_channels_goes_on_and_so_it_does_from_the_recording() -> Result<()>
+{
+    let vmferry = Vmferry::new()?;
+    let releases = Release::ALL.into_iter();
+    for (release, compression) in releases.flat_map(|r| [(r, "none"), (r, "zlib"), (r, "zstd")]) {
         let spec = Spec::pattern(release, "q35");
         let source = spec.start()?;
         source.wait_for_passes(1)?;
@@ -26,7 +29,8 @@ fn a_guest_that_moves_by_several_channels_through_a_recorder_goes_on() -> Result
         let destination = spec.clone().incoming("defer").start()?;
         for guest in [&source, &destination] {
             enable(guest, &["multifd"])?;
-            guest.execute("migrate-set-parameters", json!({"multifd-channels": 3}))?;
+            let parameters = json!({"multifd-channels": 3, "multifd-compression": compression});
+            guest.execute("migrate-set-parameters", parameters)?;
         }
         let onward = destination.folder().join("incoming");
         let uri = format!("unix:{}", onward.display());
@@ -40,17 +44,31 @@ fn a_guest_that_moves_by_several_channels_through_a_recorder_goes_on() -> Result
         destination.wait_for_passes(2)?;
 
         ensure!(recorded.len() == 4, "{recorded:?}");
-        let mut ids = Vec::new();
+        let (mut main, mut ids, mut others) = (None, Vec::new(), String::new());
         for connection in &recorded {
             let sent = fs::read(&connection.sent)?;
+            let path = connection.sent.display();
             match sent.get(..25) {
-                Some([0x51, 0x45, 0x56, 0x4d, ..]) => ids.push(None),
-                Some([0x11, 0x22, 0x33, 0x44, .., id]) => ids.push(Some(*id)),
+                Some([0x51, 0x45, 0x56, 0x4d, ..]) => main = Some(path),
+                Some([0x11, 0x22, 0x33, 0x44, .., id]) => {
+                    ids.push(*id);
+                    others += &format!(",channel={path}");
+                }
                 other => anyhow::bail!("a channel begins with {other:?}"),
             }
         }
         ids.sort_unstable();
-        ensure!(ids == [None, Some(0), Some(1), Some(2)], "{ids:?}");
+        ensure!(ids == [0, 1, 2], "{ids:?}");
+
+        // And as one stream, in which no channel is missing.
+        let main = main.context("no main channel")?;
+        let stream = source.folder().join("stream");
+        let all = format!("file:{main}{others}");
+        let out = stream.display().to_string();
+        vmferry.json(["convert", &all, "--to", "stream", "-o", &out])?;
+        let restored = spec.restore(&stream)?;
+        restored.cont()?;
+        restored.wait_for_passes(2)?;
     }
     Ok(())
 }
