@@ -61,7 +61,7 @@ pub use core_file::CoreFile;
 pub use disk::Disk;
 pub use guest::{Guest, PATIENCE, leftovers};
 pub use hugepages::Hugepages;
-pub use libvirt::Libvirt;
+pub use libvirt::{Libvirt, LibvirtRelease};
 pub use linux::Linux;
 pub use pattern::{Pattern, Report};
 pub use process::Process;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::console::Line;
 use crate::cpio::Archive as Cpio;
-use crate::debian::Archive;
+use crate::debian::{Archive, Suite};
 use crate::{Guest, PATIENCE, cache, pattern};
 
 /// The driver of QEMU's configuration device, as the kernel's package calls it: it tells a `vmcoreinfo` device
@@ -86,7 +86,7 @@ pub fn files() -> Result<Files> {
 
 fn fetch(partial: &Path) -> Result<()> {
     let scratch = tempfile::tempdir_in(cache::folder()?)?;
-    let archive = Archive::open(scratch.path())?;
+    let archive = Archive::open(scratch.path(), Suite::Bookworm)?;
     let mut packages =
         archive.closure(&["linux-image-cloud-amd64", "busybox-static"], "bookworm")?;
     // The kernel itself, of all that would be installed around it.

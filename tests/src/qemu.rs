@@ -8,7 +8,7 @@ use std::{fs, io};
 use anyhow::{Context, Result, ensure};
 
 use crate::cache;
-use crate::debian::{Archive, Package, run};
+use crate::debian::{Archive, Package, Suite, run};
 
 /// Goes up when an installation is laid out in another way.
 const RECIPE: u32 = 1;
@@ -92,7 +92,7 @@ impl Qemu {
 
 fn install(release: Release, root: &Path) -> Result<()> {
     let scratch = tempfile::tempdir_in(cache::folder()?)?;
-    let archive = Archive::open(scratch.path())?;
+    let archive = Archive::open(scratch.path(), Suite::Bookworm)?;
     let mut packages = archive.closure(&["qemu-system-x86", "qemu-utils"], release.suite())?;
     packages.retain(|package| !of_the_host(package));
     archive.unpack(&packages, root)?;

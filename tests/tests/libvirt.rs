@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use vmferry_tests::libvirt::{IMAGE_FORMATS, wait_for_passes};
-use vmferry_tests::{Libvirt, Release, Spec, Vmferry};
+use vmferry_tests::{Libvirt, LibvirtRelease, Release, Spec, Vmferry};
 
 fn guest(release: Release) -> Spec {
     let machine = match release {
@@ -16,8 +16,8 @@ fn guest(release: Release) -> Spec {
 }
 
 /// A domain is saved by libvirt; and goes on from that image in every way that there is.
-fn goes_on_from_its_image(release: Release, format: &str) -> Result<()> {
-    let libvirt = Libvirt::start(format)?;
+fn goes_on_from_its_image(of: LibvirtRelease, release: Release, format: &str) -> Result<()> {
+    let libvirt = Libvirt::start(of, format)?;
     let vmferry = Vmferry::new()?;
     let spec = guest(release);
     let listener = libvirt.listen()?;
@@ -85,19 +85,36 @@ fn goes_on_from_its_image(release: Release, format: &str) -> Result<()> {
 #[test]
 fn a_domain_goes_on_from_its_image_whatever_its_format() -> Result<()> {
     for format in IMAGE_FORMATS {
-        goes_on_from_its_image(Release::V10_0, format).context(format)?;
+        goes_on_from_its_image(LibvirtRelease::Installed, Release::V10_0, format)
+            .context(format)?;
     }
     Ok(())
 }
 
 #[test]
-fn a_domain_of_an_older_qemu_goes_on_from_its_image() -> Result<()> {
-    goes_on_from_its_image(Release::V7_2, "raw")
+fn a_domain_of_an_older_qemu_goes_on_from_its_image_whatever_its_format() -> Result<()> {
+    for format in IMAGE_FORMATS {
+        goes_on_from_its_image(LibvirtRelease::Installed, Release::V7_2, format).context(format)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_domain_goes_on_from_its_image_in_a_format_that_only_a_newer_libvirt_has() -> Result<()> {
+    for (release, format) in [
+        (Release::V7_2, "zstd"),
+        (Release::V10_0, "zstd"),
+        (Release::V10_0, "sparse"),
+    ] {
+        goes_on_from_its_image(LibvirtRelease::V11_3, release, format)
+            .with_context(|| format!("{release}, {format}"))?;
+    }
+    Ok(())
 }
 
 #[test]
 fn a_paused_domain_stays_paused() -> Result<()> {
-    let libvirt = Libvirt::start("raw")?;
+    let libvirt = Libvirt::start(LibvirtRelease::Installed, "raw")?;
     let vmferry = Vmferry::new()?;
     let spec = guest(Release::V10_0);
     let listener = libvirt.listen()?;

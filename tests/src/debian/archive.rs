@@ -1,4 +1,4 @@
-//! A private view of Debian bookworm's archive.
+//! A private view of Debian's archive.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,16 @@ use super::Mirror;
 /// Debian's signing keys, part of its base system.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Bookworm and its backports, wherever this machine gets its packages from; with an apt of its own.
+/// What packages are taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suite {
+    /// Debian 12 with its backports, on which the lab runs.
+    Bookworm,
+    /// Debian 13, for what runs beside that, with a C library of its own.
+    Trixie,
+}
+
+/// A suite of Debian's, wherever this machine gets its packages from; with an apt of its own.
 #[derive(Debug)]
 pub struct Archive {
     folder: PathBuf,
@@ -31,14 +40,14 @@ impl Archive {
     ///
     /// # Errors
     /// The machine names no Debian mirror, or the mirror cannot be reached.
-    pub fn open(folder: &Path) -> Result<Self> {
+    pub fn open(folder: &Path, suite: Suite) -> Result<Self> {
         let mirror = Mirror::of_this_machine()?;
         for part in ["etc", "state/lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(folder.join(part))?;
         }
         // To this apt nothing is installed, so it names everything that a package needs.
         fs::write(folder.join("status"), "")?;
-        fs::write(folder.join("etc/sources.list"), sources(&mirror))?;
+        fs::write(folder.join("etc/sources.list"), sources(&mirror, suite))?;
         fs::write(folder.join("apt.conf"), configuration(folder))?;
         let archive = Self {
             folder: folder.to_owned(),
@@ -117,15 +126,20 @@ impl Package {
     }
 }
 
-fn sources(mirror: &Mirror) -> String {
+fn sources(mirror: &Mirror, suite: Suite) -> String {
     let mut text = String::new();
     let mut add = |uri: &str, suite: &str| {
         text += &format!("deb [arch=amd64 signed-by={KEYRING}] {uri} {suite} main\n");
     };
-    add(&mirror.main, "bookworm");
-    add(&mirror.main, "bookworm-backports");
-    if let Some(security) = &mirror.security {
-        add(security, "bookworm-security");
+    let (names, security): (&[_], _) = match suite {
+        Suite::Bookworm => (&["bookworm", "bookworm-backports"], "bookworm-security"),
+        Suite::Trixie => (&["trixie"], "trixie-security"),
+    };
+    for name in names {
+        add(&mirror.main, name);
+    }
+    if let Some(address) = &mirror.security {
+        add(address, security);
     }
     text
 }

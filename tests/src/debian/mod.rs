@@ -7,5 +7,5 @@ mod archive;
 mod mirror;
 
 pub(crate) use archive::run;
-pub use archive::{Archive, Package};
+pub use archive::{Archive, Package, Suite};
 pub use mirror::Mirror;

@@ -1,5 +1,9 @@
 //! libvirt, with everything that it keeps out of the way of the machine's own.
 
+mod release;
+
+pub use release::LibvirtRelease;
+
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +16,7 @@ use tempfile::TempDir;
 use crate::console::{Console, Listener};
 use crate::pattern::{self, Report};
 use crate::root::{as_root, run};
-use crate::{PATIENCE, Program, Qemu, Spec};
+use crate::{PATIENCE, Program, Qemu, Spec, cache};
 
 /// A libvirt of its own: it sees no other libvirt, and no other sees it. It ends, with all that it has
 /// started, when its standard input does: however we end.
@@ -25,28 +29,45 @@ pub struct Libvirt {
 /// The image formats that Debian 12's libvirt (9.0) knows.
 pub const IMAGE_FORMATS: [&str; 5] = ["raw", "gzip", "bzip2", "xz", "lzop"];
 
-/// The first process of a namespace of its own: `$1` is the folder for sockets and logs, `$2` the image format.
+/// The first process of a namespace of its own: `$1` is the folder for sockets and logs, `$2` the image format; `$3`, if
+/// it is not empty, has the programs and libraries that libvirt sees instead of the machine's own, and `$4` the QEMUs.
 /// It reaps what libvirt leaves, which waits for the processes that it kills to be gone.
 const INIT: &str = r#"
 set -e
 exec 3<&0
+root=
+if [ -n "$3" ]; then
+	root=$1/root
+	mkdir "$root"
+	mount -t tmpfs vmferry "$root"
+	for folder in etc usr tmp "$1" "$4"; do
+		mkdir -p "$root/$folder"
+	done
+	mount --bind "$3/usr" "$root/usr"
+	ln -s usr/bin usr/sbin usr/lib usr/lib64 "$root"
+	for folder in /proc /dev /sys "$1" "$4"; do
+		mkdir -p "$root$folder"
+		mount --rbind "$folder" "$root$folder"
+	done
+fi
 for folder in /run /var/lib/libvirt /var/cache/libvirt /var/log/libvirt /etc/libvirt; do
 	# Some belong to packages that a libvirt which nobody else sees does not need.
-	mkdir -p "$folder"
-	mount -t tmpfs vmferry "$folder"
+	mkdir -p "$root$folder"
+	mount -t tmpfs vmferry "$root$folder"
 done
-mkdir -p /run/lock /etc/libvirt/qemu
+mkdir -p "$root/run/lock" "$root/etc/libvirt/qemu"
 # libvirt looks its own user up before it reads that it shall not use it; the package that makes the user also
 # starts services.
 for names in passwd group; do
 	cp "/etc/$names" "$1/$names"
-	grep -q '^libvirt-qemu:' "/etc/$names" || case $names in
+	[ -e "$root/etc/$names" ] || : >"$root/etc/$names"
+	grep -q '^libvirt-qemu:' "$1/$names" || case $names in
 		passwd) echo 'libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin' ;;
 		group) echo 'libvirt-qemu:x:64055:' ;;
 	esac >>"$1/$names"
-	mount --bind "$1/$names" "/etc/$names"
+	mount --bind "$1/$names" "$root/etc/$names"
 done
-cat >/etc/libvirt/qemu.conf <<-END
+cat >"$root/etc/libvirt/qemu.conf" <<-END
 	security_driver = "none"
 	user = "root"
 	group = "root"
@@ -57,12 +78,12 @@ cat >/etc/libvirt/qemu.conf <<-END
 	stdio_handler = "file"
 	save_image_format = "$2"
 END
-cat >/etc/libvirt/libvirtd.conf <<-END
+cat >"$root/etc/libvirt/libvirtd.conf" <<-END
 	unix_sock_dir = "$1"
 	unix_sock_rw_perms = "0777"
 	auth_unix_rw = "none"
 END
-libvirtd &
+chroot "$root/" /usr/sbin/libvirtd &
 daemon=$!
 (cat <&3 >/dev/null; kill -KILL $daemon) &
 wait
@@ -73,19 +94,8 @@ impl Libvirt {
     ///
     /// # Errors
     /// It is not installed, or we are not root and cannot become it.
-    pub fn start(image_format: &str) -> Result<Self> {
-        for (program, package) in [
-            ("/usr/sbin/libvirtd", "libvirt-daemon"),
-            ("/usr/bin/virsh", "libvirt-clients"),
-            ("/usr/bin/lzop", "lzop"),
-            ("/usr/bin/bzip2", "bzip2"),
-            ("/usr/bin/xz", "xz-utils"),
-        ] {
-            ensure!(
-                Path::new(program).exists(),
-                "{program} is missing: './x test' installs it, and so does 'apt-get install {package}'"
-            );
-        }
+    pub fn start(release: LibvirtRelease, image_format: &str) -> Result<Self> {
+        let root = release.root()?;
         let folder = TempDir::with_prefix("vmferry-libvirt-")?;
         let log = File::create(folder.path().join("log"))?;
         let mut unshare = as_root("unshare");
@@ -95,6 +105,8 @@ impl Libvirt {
             .args(["/bin/sh", "-c", INIT, "sh"])
             .arg(folder.path())
             .arg(image_format)
+            .arg(root.unwrap_or_default())
+            .arg(cache::folder()?)
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
