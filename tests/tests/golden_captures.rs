@@ -5,11 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use vmferry_tests::Release;
-use vmferry_tests::captures::CAPTURES;
-
-/// Made by hand; the document tells how.
-const BY_HAND: [&str; 2] = ["pc-small-postcopy", "pc-small-bitmaps"];
+use vmferry_tests::captures::{CAPTURES, WRAPPED};
 
 fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata")
@@ -26,21 +22,21 @@ fn every_capture_is_there_and_nothing_else() -> Result<()> {
             }
         }
     }
-    for (release, name) in Release::ALL
-        .iter()
-        .flat_map(|release| BY_HAND.map(|name| (release, name)))
-    {
-        expected.insert(format!("{release}-{name}.stream.zst"));
-    }
+    are_there("streams", &expected)?;
+    let wrapped = WRAPPED.iter().map(|wrapped| wrapped.file.to_owned());
+    are_there("containers", &wrapped.collect())
+}
+
+fn are_there(folder: &str, expected: &BTreeSet<String>) -> Result<()> {
     let mut found = BTreeSet::new();
     let mut bytes = 0;
-    for entry in fs::read_dir(testdata().join("streams"))? {
+    for entry in fs::read_dir(testdata().join(folder))? {
         let entry = entry?;
         found.insert(entry.file_name().to_string_lossy().into_owned());
         bytes += entry.metadata()?.len();
     }
     let missing: Vec<_> = expected.difference(&found).collect();
-    let unknown: Vec<_> = found.difference(&expected).collect();
+    let unknown: Vec<_> = found.difference(expected).collect();
     ensure!(missing.is_empty(), "./x testdata makes {missing:?}");
     ensure!(unknown.is_empty(), "nothing says how {unknown:?} were made");
     ensure!(bytes < 6 << 20, "{bytes} bytes in all");

@@ -1,4 +1,5 @@
-//! The golden streams of `testdata/streams`: how each is made, by real QEMUs, and making them.
+//! The golden streams of `testdata/streams`, and what they come wrapped in (`testdata/containers`): how each is made, by
+//! real QEMUs and libvirts, and making them.
 //!
 //! A capture is some files: `RELEASE-NAME.PART.zst`. What the part is depends on the [`Way`]:
 //!
@@ -16,6 +17,7 @@
 
 mod table;
 mod take;
+mod wrapped;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ use anyhow::Result;
 use crate::{Release, cache, pattern};
 
 pub use table::CAPTURES;
+pub use wrapped::{WRAPPED, Wrapped};
 
 /// What goes behind `-bios`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +62,8 @@ pub enum Way {
     Multifd,
     /// To a destination that runs before it has its memory.
     Postcopy,
+    /// The same, of which nothing but the main channel is kept.
+    PostcopyAlone,
     /// The same, with a network that fails on the way.
     PostcopyRecovered,
     /// `savevm`, twice, into its disk.
@@ -117,7 +122,7 @@ impl Capture {
     /// The parts that it consists of.
     pub fn parts(&self) -> Vec<String> {
         let parts: &[&str] = match self.way {
-            Way::Stream => &["stream"],
+            Way::Stream | Way::PostcopyAlone => &["stream"],
             Way::Mapped(_) => &["mapped"],
             Way::Multifd => &["main", "0", "1"],
             Way::Postcopy if self.capabilities.contains(&"postcopy-preempt") => {
@@ -179,7 +184,7 @@ impl Capture {
             Way::Stream => "`exec:cat > FILE`".to_owned(),
             Way::Mapped(0) => "`file:FILE`".to_owned(),
             Way::Mapped(offset) => format!("`file:FILE,offset={offset:#x}`"),
-            Way::Multifd | Way::Postcopy => "`unix:…`".to_owned(),
+            Way::Multifd | Way::Postcopy | Way::PostcopyAlone => "`unix:…`".to_owned(),
             Way::PostcopyRecovered => "`unix:…`, cut, and again".to_owned(),
             Way::Savevm => "`savevm`, twice".to_owned(),
         };

@@ -231,6 +231,40 @@ pub const CAPTURES: &[Capture] = &[
         ..PLAIN
     },
     Capture {
+        name: "pc-small-bitmaps",
+        machine: "pc",
+        arguments: &[
+            "-blockdev null-co,node-name=n0,size=268435456,read-zeroes=on",
+            // For the write, which is not the device's.
+            "-device virtio-blk-pci,drive=n0,share-rw=on",
+        ],
+        capabilities: &["dirty-bitmaps"],
+        before: &[
+            (
+                "block-dirty-bitmap-add",
+                r#"{"node": "n0", "name": "bm0", "granularity": 65536}"#,
+            ),
+            (
+                "block-dirty-bitmap-add",
+                r#"{"node": "n0", "name": "bm1", "granularity": 65536, "disabled": true}"#,
+            ),
+            (
+                "human-monitor-command",
+                r#"{"command-line": "qemu-io n0 \"write 1M 128k\""}"#,
+            ),
+        ],
+        why: "bitmaps of a disk that a device has",
+        ..PLAIN
+    },
+    Capture {
+        name: "pc-small-postcopy",
+        machine: "pc",
+        capabilities: &["postcopy-ram"],
+        way: Way::PostcopyAlone,
+        why: "devices in a package, pages behind it, no description",
+        ..PLAIN
+    },
+    Capture {
         name: "q35-many",
         memory_mib: 16,
         firmware: Firmware::SeaBios,

@@ -36,7 +36,9 @@ pub(super) fn take(capture: &Capture, release: Release, folder: &Path) -> Result
         Way::Stream => stream(capture, release, scratch.path()),
         Way::Mapped(offset) => mapped(capture, release, scratch.path(), offset),
         Way::Multifd => multifd(capture, release, scratch.path()),
-        Way::Postcopy | Way::PostcopyRecovered => postcopy(capture, release, scratch.path()),
+        Way::Postcopy | Way::PostcopyAlone | Way::PostcopyRecovered => {
+            postcopy(capture, release, scratch.path())
+        }
         Way::Savevm => savevm(capture, release, scratch.path()),
     };
     let taken = taken.with_context(|| format!("{release}-{}", capture.name))?;
@@ -55,7 +57,7 @@ pub(super) fn take(capture: &Capture, release: Release, folder: &Path) -> Result
 }
 
 /// As `zstd -19` does.
-fn compress(from: &Path, to: &Path) -> Result<u64> {
+pub(super) fn compress(from: &Path, to: &Path) -> Result<u64> {
     let mut encoder = zstd::Encoder::new(File::create(to)?, 19)?;
     encoder.include_checksum(true)?;
     encoder.set_pledged_src_size(Some(from.metadata()?.len()))?;
@@ -108,12 +110,20 @@ fn postcopy(capture: &Capture, release: Release, scratch: &Path) -> Result<Parts
     let (destination, onward) = destination(capture, release, scratch)?;
     let recorder = Recorder::start(scratch, Some(&onward))?;
     // Some pages before the guest moves, some behind it, and time for it to ask for one.
-    let slowly = json!({"max-bandwidth": 1 << 20, "max-postcopy-bandwidth": 128 << 10});
+    let bandwidth = match capture.way {
+        // A machine that has never run is a few KiB.
+        Way::PostcopyAlone => 1 << 10,
+        _ => 1 << 20,
+    };
+    let slowly = json!({"max-bandwidth": bandwidth, "max-postcopy-bandwidth": 128 << 10});
     source.execute("migrate-set-parameters", slowly)?;
     source.execute("migrate", json!({"uri": recorder.uri()}))?;
     source.wait_for_migration("active")?;
     source.execute("migrate-start-postcopy", Value::Null)?;
-    let mut names = vec![("main", "back"), ("preempt", "")];
+    let mut names = match capture.way {
+        Way::PostcopyAlone => vec![("stream", "")],
+        _ => vec![("main", "back"), ("preempt", "")],
+    };
     if capture.way == Way::PostcopyRecovered {
         source.wait_for_migration("postcopy-active")?;
         wait_for_answers(scratch, 60)?; // of which PONGs are 32
@@ -198,7 +208,7 @@ fn debug_port(iobase: &str) -> String {
 }
 
 /// The guest, as far as it shall be when it is migrated.
-fn source(capture: &Capture, release: Release, scratch: &Path) -> Result<Guest> {
+pub(super) fn source(capture: &Capture, release: Release, scratch: &Path) -> Result<Guest> {
     let guest = spec(capture, release, scratch)?.start()?;
     set(capture, &guest)?;
     for (command, arguments) in capture.before {
