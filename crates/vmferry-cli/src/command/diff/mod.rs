@@ -6,6 +6,7 @@ mod report;
 mod text;
 
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::{Context, Result};
 
@@ -30,7 +31,21 @@ pub fn run(global: &Global, diff: &Diff) -> Result<ExitCode> {
     if diff.old == "-" && diff.new == "-" {
         anyhow::bail!("only one of the two can come on standard input");
     }
-    let (old, new) = (open(&diff.old)?, open(&diff.new)?);
+    let (old, new) = if diff.rescue {
+        // What is assumed of one is not said between what is assumed of the other.
+        (open(&diff.old)?, open(&diff.new)?)
+    } else {
+        // Each takes a pass over a file.
+        let (old, new) = thread::scope(|scope| {
+            let old = scope.spawn(|| open(&diff.old));
+            let new = open(&diff.new);
+            match old.join() {
+                Ok(old) => (old, new),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        });
+        (old?, new?)
+    };
     let devices = devices::compare(old.state(), new.state())?;
     let memory = if diff.no_memory {
         None
