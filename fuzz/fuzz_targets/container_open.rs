@@ -8,7 +8,7 @@ use std::io::{Seek, Write};
 
 use libfuzzer_sys::fuzz_target;
 use vmferry::channel::SegmentMut;
-use vmferry::container::{Compression, open};
+use vmferry::container::{Beside, Compression, open};
 
 /// More than this is not read of one.
 const SOME: usize = 1 << 20;
@@ -53,5 +53,10 @@ fuzz_target!(|bytes: &[u8]| {
         let first = content(file);
         file.rewind().expect("a file");
         assert!(content(file) == first);
+        // As a channel beside another: it has a name, or begins wrongly.
+        file.rewind().expect("a file");
+        if let Ok(file) = file.try_clone() {
+            let _ = Beside::open(file);
+        }
     });
 });

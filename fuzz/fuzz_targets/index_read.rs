@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use vmferry::channel::Bytes;
 use vmferry::index::Index;
 use vmferry::load::{Options, VmDescRule};
-use vmferry::ram::{Page, PageKind, PageSource};
+use vmferry::ram::{Page, PageIndex, PageKind, PageSource};
 use vmferry::stream::Reader;
 
 /// More pages than this are not compared.
@@ -44,4 +44,20 @@ fuzz_target!(|bytes: &[u8]| {
         }
     });
     shown.expect("it is there");
+    for (block, ram) in stays.blocks().iter() {
+        let end = ram.pages(stays.page_size()).min(u64::from(SOME));
+        let shown = stays.pages_of(
+            block,
+            PageIndex(0)..PageIndex(end),
+            &mut |index, content| {
+                let kind = spooled.page(block, index, &mut page).expect("it is there");
+                match content {
+                    Page::Zero => assert_eq!(kind, PageKind::Zero),
+                    Page::Data(data) => assert_eq!(data, page),
+                }
+                ControlFlow::Continue(())
+            },
+        );
+        shown.expect("it is there");
+    }
 });
