@@ -1,7 +1,7 @@
 //! Fetches and builds everything that the tests need: `./x lab`.
 
 use anyhow::Result;
-use vmferry_tests::{Qemu, Release, Volatility, linux, pattern};
+use vmferry_tests::{LibvirtRelease, Qemu, Release, Volatility, linux, pattern};
 
 fn main() -> Result<()> {
     for release in Release::ALL {
@@ -13,6 +13,10 @@ fn main() -> Result<()> {
     let files = linux::files()?;
     println!("the Linux guest: {}", files.kernel.display());
     println!("its file system: {}", files.initramfs.display());
+    let libvirt = LibvirtRelease::V11_3;
+    if let Some(root) = libvirt.root()? {
+        println!("{libvirt}: {}", root.display());
+    }
     Volatility::get()?;
     println!("Volatility is there, too");
     Ok(())

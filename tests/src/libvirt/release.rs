@@ -32,7 +32,7 @@ impl LibvirtRelease {
     ///
     /// # Errors
     /// It is not there and cannot be fetched, or is not installed.
-    pub(super) fn root(self) -> Result<Option<PathBuf>> {
+    pub fn root(self) -> Result<Option<PathBuf>> {
         match self {
             Self::Installed => installed().map(|()| None),
             Self::V11_3 => {

@@ -17,9 +17,9 @@ use crate::args::{Export, Format, Global};
 use crate::export::canvas::Canvas;
 use crate::export::cpu::Cpu;
 use crate::export::known::known;
-use crate::export::output::{Output, What};
 use crate::export::pour::pour;
 use crate::export::{Plan, Watch, blocks, elf, lime, raw, vmcoreinfo};
+use crate::output::{Existing, Output, What};
 use crate::saved::Saved;
 use crate::ui::{self, Table};
 
@@ -70,13 +70,13 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
     let piped = export.output == Path::new("-");
     let what = match export.format {
         Format::Blocks => What::Folder,
-        _ => What::File,
+        _ => What::Memory,
     };
     // Before a machine is read, which may take a while.
     if piped {
         check_pipe(global, export)?;
     } else {
-        Output::check(&export.output, what, export.force)?;
+        Output::check(&export.output, what, Existing::forced(export.force))?;
     }
     let saved = Saved::open_or_rescue(global, &export.what, export.rescue)?;
     let mut report = Report {
@@ -107,7 +107,7 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
         }
     } else {
         // Signals are caught now, so nothing of it can stay behind.
-        let output = Output::begin(&export.output, what, export.force)?;
+        let output = Output::begin(&export.output, what, Existing::forced(export.force))?;
         let mut files = Vec::new();
         for (name, plan) in parts {
             files.push((output.file(&name)?, plan));

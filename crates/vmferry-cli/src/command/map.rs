@@ -11,7 +11,7 @@ use super::SCHEMA;
 use crate::args::{self, Global};
 use crate::export::known::of_state;
 use crate::map::{Bands, Census, Class, Heading, Map, Paper, share};
-use crate::output::{self, Existing, Output};
+use crate::output::{Existing, Output, What};
 use crate::saved::Saved;
 use crate::ui::{self, Progress, RamSnapshot, Signals, Snapshot, Table};
 
@@ -58,7 +58,7 @@ pub(super) struct Found {
 pub fn run(global: &Global, options: &args::Map) -> Result<ExitCode> {
     let existing = Existing::forced(options.force);
     // Before the work, so that nothing is done in vain.
-    output::check(&options.output, existing)?;
+    Output::check(&options.output, What::Account, existing)?;
     let saved = Saved::open_or_rescue(global, &options.what, options.rescue)?;
     let against = match &options.against {
         Some(what) => Some(Saved::open_or_rescue(global, what, options.rescue)?),
@@ -70,7 +70,8 @@ pub fn run(global: &Global, options: &args::Map) -> Result<ExitCode> {
     let map = look(global, &saved, against.as_ref(), shown.bands, width, "map")?;
     let picture = map.picture(&heading, width);
     let path = options.output.display().to_string();
-    Output::create(&options.output, existing)?.finish_with(&picture.png(Paper::White)?)?;
+    Output::begin(&options.output, What::Account, existing)?
+        .publish_with(&picture.png(Paper::White)?)?;
     if global.json {
         ui::print_json(&Drawn {
             schema: SCHEMA,

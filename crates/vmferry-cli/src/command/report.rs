@@ -9,7 +9,7 @@ use vmferry::ram::PageSource;
 use super::SCHEMA;
 use super::map::{Block, blocks, look, shown};
 use crate::args::{self, Global};
-use crate::output::{self, Existing, Output};
+use crate::output::{Existing, Output, What};
 use crate::report::Report;
 use crate::saved::Saved;
 use crate::ui;
@@ -38,7 +38,7 @@ struct Written<'a> {
 pub fn run(global: &Global, options: &args::Report) -> Result<ExitCode> {
     let existing = Existing::forced(options.force);
     // Before the work, so that nothing is done in vain.
-    output::check(&options.output, existing)?;
+    Output::check(&options.output, What::Account, existing)?;
     let saved = Saved::open_or_rescue(global, &options.what, options.rescue)?;
     let against = match &options.against {
         Some(what) => Some(Saved::open_or_rescue(global, what, options.rescue)?),
@@ -55,7 +55,7 @@ pub fn run(global: &Global, options: &args::Report) -> Result<ExitCode> {
     )?;
     let report = Report::of(&options.what, &saved, &map, shown.layout, shown.assumptions)?;
     let page = report.page()?;
-    Output::create(&options.output, existing)?.finish_with(page.as_bytes())?;
+    Output::begin(&options.output, What::Account, existing)?.publish_with(page.as_bytes())?;
     let path = options.output.display().to_string();
     if global.json {
         ui::print_json(&Written {

@@ -11,7 +11,6 @@ pub mod elf;
 pub mod known;
 pub mod lime;
 mod note;
-pub mod output;
 pub mod pour;
 pub mod raw;
 pub mod vmcoreinfo;

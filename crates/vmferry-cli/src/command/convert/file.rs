@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use vmferry::channel;
 use vmferry::save::{self, MachineState};
 use vmferry::stream::Writer;
@@ -11,7 +11,7 @@ use vmferry::stream::Writer;
 use super::watched::Watched;
 use super::{Convert, piped};
 use crate::command::serve::{stream_config, take_stdout};
-use crate::export::output::{Output, What};
+use crate::output::{Existing, Output, What};
 
 /// What was written, and its bytes where they are known.
 pub(super) type Written = (String, Option<u64>);
@@ -53,17 +53,10 @@ pub(super) fn to_file(
 ) -> Result<Written> {
     // The arguments ask for it.
     let path = convert.output.as_deref().unwrap_or_else(|| Path::new(""));
-    let output = Output::begin(path, What::File, convert.force)?;
-    let failed = || format!("cannot write {}", path.display());
+    let output = Output::begin(path, What::Memory, Existing::forced(convert.force))?;
     let file = output.file("")?;
     write(file.try_clone()?)?;
-    file.sync_all().with_context(failed)?;
-    let bytes = file.metadata().with_context(failed)?.len();
-    output.publish()?;
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    let folder = File::open(folder.unwrap_or_else(|| Path::new(".")));
-    folder
-        .and_then(|folder| folder.sync_all())
-        .with_context(failed)?;
+    let bytes = file.metadata()?.len();
+    output.publish_synced()?;
     Ok((path.display().to_string(), Some(bytes)))
 }

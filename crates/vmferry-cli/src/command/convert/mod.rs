@@ -17,6 +17,7 @@ use vmferry::wire::dirty_bitmap;
 
 use super::SCHEMA;
 use crate::args::{Convert, Form, Global};
+use crate::output::{Existing, Output, What};
 use crate::saved::Saved;
 use crate::ui;
 use watched::Watched;
@@ -148,6 +149,9 @@ fn check(global: &Global, convert: &Convert) -> Result<()> {
         }
     } else if convert.output.as_deref() == Some(Path::new("-")) {
         bail!("only a stream fits into a pipe: this form is written from place to place");
+    } else if let Some(path) = &convert.output {
+        // Before a machine is read, which may take a while.
+        Output::check(path, What::Memory, Existing::forced(convert.force))?;
     }
     Ok(())
 }
