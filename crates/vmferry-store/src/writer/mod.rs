@@ -3,13 +3,14 @@
 //! The invariant: until [`Writer::publish`] has returned, nothing of a save can be seen in the store;
 //! dropping a [`Writer`] removes all that it wrote. The last content that came for a page counts.
 
+mod options;
 mod packer;
 mod pipeline;
 mod progress;
 
+pub use options::{Details, SaveOptions};
 pub use progress::{Progress, ProgressCounters};
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -21,69 +22,13 @@ use crate::config::Defaults;
 use crate::digest::Keys;
 use crate::error::StoreError;
 use crate::limits::{MAX_BLOCKS, MAX_FRAME_PAGES, MAX_IDSTR_BYTES, MAX_PAGES};
-use crate::manifest::{
-    BlockDevice, BlockRecord, Machine, Manifest, PageCounts, RamRecord, SaveRecord, Statistics,
-};
+use crate::manifest::{BlockRecord, Manifest, PageCounts, RamRecord, Statistics};
 use crate::map::{MemoryMap, Recorded, write_map};
 use crate::name::{CheckpointId, CheckpointName, VmName};
 use crate::state::StateWriter;
 use packer::Packed;
 use pipeline::{Frame, Parameters, Pipeline};
 use progress::{Repeated, Zero};
-
-/// How to save. [`SaveOptions::default`] takes everything from the store and the machine.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct SaveOptions {
-    /// When the save began, which is what its id says; default: now.
-    pub begun: Option<jiff::Timestamp>,
-    /// Threads that hash and compress; default: one for each core.
-    pub workers: Option<NonZeroUsize>,
-    /// In place of the store's defaults.
-    pub parameters: Option<Defaults>,
-}
-
-impl SaveOptions {
-    /// Sets when the save began.
-    #[must_use]
-    pub fn begun(mut self, begun: jiff::Timestamp) -> Self {
-        self.begun = Some(begun);
-        self
-    }
-
-    /// Sets the number of threads that hash and compress.
-    #[must_use]
-    pub fn workers(mut self, workers: NonZeroUsize) -> Self {
-        self.workers = Some(workers);
-        self
-    }
-
-    /// Sets frame size, pack size and compression level.
-    #[must_use]
-    pub fn parameters(mut self, parameters: Defaults) -> Self {
-        self.parameters = Some(parameters);
-        self
-    }
-}
-
-/// What a checkpoint's manifest says beside what the stream told.
-#[derive(Debug, Clone, Default)]
-pub struct Details {
-    /// The instant that the checkpoint shows; default: when the save began.
-    pub created: Option<jiff::Timestamp>,
-    /// The machine. Its machine type is taken from the stream if it is not set.
-    pub machine: Machine,
-    /// The disks that it had.
-    pub block_devices: Vec<BlockDevice>,
-    /// How it was saved.
-    pub save: SaveRecord,
-    /// Bytes of the stream.
-    pub stream_bytes: Option<u64>,
-    /// Sentences for people.
-    pub warnings: Vec<String>,
-    /// Whatever somebody wants to remember.
-    pub tags: BTreeMap<String, String>,
-}
 
 /// A save in progress: a [`Visitor`] that is fed by reading a stream, and then published.
 pub struct Writer {

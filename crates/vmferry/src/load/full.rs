@@ -1,7 +1,8 @@
 //! Device sections, and where they end.
 
-use super::pass::{Begin, Level, Pass, next_byte};
+use super::pass::{Level, Pass, next_byte};
 use super::resync::begins_section;
+use super::telling::Begin;
 use super::{AssumptionKind, DeviceSection, LoadError, Mode, Phase, Split, Visitor};
 use crate::error::{Error, FormatError};
 use crate::wire::section::{self, ElementType, FOOTER_LEN, SectionHeader};

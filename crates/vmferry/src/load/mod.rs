@@ -35,6 +35,7 @@ mod postcopy;
 mod ram;
 mod resync;
 mod tail;
+mod telling;
 mod visitor;
 
 pub use crate::wire::configuration::Configuration;

@@ -5,8 +5,9 @@
 //!                   └────────────LISTEN──────────────────►
 //! ```
 
-use super::pass::{Begin, Ended, Level, Pass};
+use super::pass::{Ended, Level, Pass};
 use super::ram::Stage;
+use super::telling::Begin;
 use super::{AssumptionKind, ElementKind, LoadError, Visitor};
 use crate::error::{Error, FormatError};
 use crate::ram::RamBlock;

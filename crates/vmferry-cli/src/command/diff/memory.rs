@@ -1,9 +1,8 @@
 //! Memory, compared page by page.
 //!
 //! Both sides are asked for the same pages in the order of blocks and pages, by a few threads that take one
-//! piece after the other: what the first side has of it is kept while the second side shows what it has. Where both are checkpoints of one store, digests tell, and no page is read.
+//! piece after the other.
 
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -11,9 +10,9 @@ use std::thread;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use vmferry::ram::layout::Layout;
-use vmferry::ram::{BlockIndex, Page, PageIndex, PageSource, RamBlock, is_zero};
-use vmferry_store::{Checkpoint, PageIdentity};
+use vmferry::ram::{BlockIndex, PageSource, RamBlock};
 
+use super::sides::Sides;
 use crate::args::Global;
 use crate::saved::{Saved, SavedError};
 use crate::ui::PassProgress;
@@ -102,7 +101,7 @@ impl Counts {
         self.newly_zero_pages += other.newly_zero_pages;
     }
 
-    fn count(&mut self, change: Option<Change>) {
+    pub(super) fn count(&mut self, change: Option<Change>) {
         *match change {
             None => &mut self.same_pages,
             Some(Change::Changed) => &mut self.changed_pages,
@@ -122,10 +121,10 @@ impl MemoryDifferences {
 }
 
 /// A block that is on both sides.
-struct Pair<'a> {
+pub(super) struct Pair<'a> {
     block: &'a RamBlock,
-    old: BlockIndex,
-    new: BlockIndex,
+    pub(super) old: BlockIndex,
+    pub(super) new: BlockIndex,
     old_length: u64,
     /// Pages that are on both sides.
     pages: u64,
@@ -133,10 +132,10 @@ struct Pair<'a> {
 
 /// A part of a block.
 #[derive(Clone, Copy)]
-struct Piece {
+pub(super) struct Piece {
     pair: usize,
-    first: u64,
-    pages: u64,
+    pub(super) first: u64,
+    pub(super) pages: u64,
 }
 
 type Found = (usize, Counts, Vec<Range<Change>>);
@@ -305,114 +304,4 @@ fn pieces(pairs: &[Pair<'_>]) -> impl Iterator<Item = Piece> {
             pages: PIECE.min(pages - piece * PIECE),
         })
     })
-}
-
-/// Both sides, as one thread asks them.
-struct Sides<'a> {
-    old: &'a Saved,
-    new: &'a Saved,
-    /// The same, where digests tell what is equal.
-    digests: Option<(&'a Checkpoint, &'a Checkpoint)>,
-    /// What the first side has of a piece, page after page; those that hold nothing are left as they were.
-    was: Vec<u8>,
-    /// How each page of a piece changed.
-    changes: Vec<Option<Change>>,
-    list: List,
-}
-
-impl<'a> Sides<'a> {
-    fn new(old: &'a Saved, new: &'a Saved, list: List) -> Self {
-        let checkpoints = old.checkpoint().zip(new.checkpoint());
-        Self {
-            old,
-            new,
-            digests: checkpoints.filter(|(old, new)| old.has_digests_like(new)),
-            was: Vec::new(),
-            changes: Vec::new(),
-            list,
-        }
-    }
-
-    fn compare(
-        &mut self,
-        pair: &Pair<'_>,
-        piece: Piece,
-    ) -> Result<(Counts, Vec<Range<Change>>), SavedError> {
-        self.changes.clear();
-        match self.digests {
-            Some((old, new)) => self.compare_digests(old, new, pair, piece)?,
-            None => self.compare_pages(pair, piece)?,
-        }
-        let (mut counts, mut ranges) = (Counts::default(), Vec::new());
-        for (page, change) in (piece.first..).zip(&self.changes) {
-            counts.count(*change);
-            if let Some(change) = change.filter(|_| self.list == List::Ranges) {
-                ranges::push(&mut ranges, page, change);
-            }
-        }
-        Ok((counts, ranges))
-    }
-
-    fn compare_digests(
-        &mut self,
-        old: &Checkpoint,
-        new: &Checkpoint,
-        pair: &Pair<'_>,
-        piece: Piece,
-    ) -> Result<(), SavedError> {
-        for page in (piece.first..piece.first + piece.pages).map(PageIndex) {
-            let was = old.identity(pair.old, page)?;
-            let is = new.identity(pair.new, page)?;
-            let holds = |page| matches!(page, PageIdentity::Data(_));
-            self.changes.push(change(holds(was), holds(is), was == is));
-        }
-        Ok(())
-    }
-
-    fn compare_pages(&mut self, pair: &Pair<'_>, piece: Piece) -> Result<(), SavedError> {
-        let page_len = self.new.page_size().bytes();
-        let pages = PageIndex(piece.first)..PageIndex(piece.first + piece.pages);
-        // A piece is small.
-        let number = |page: PageIndex| usize::try_from(page.0 - piece.first).unwrap_or(usize::MAX);
-        let len = number(pages.end);
-        let (was, changes) = (&mut self.was, &mut self.changes);
-        was.resize(len * page_len, 0);
-        // As if the second side held nothing.
-        changes.resize(len, change(false, false, true));
-        self.old
-            .pages_of(pair.old, pages.clone(), &mut |page, content| {
-                if let Some(data) = held(content) {
-                    let at = number(page);
-                    was[at * page_len..][..page_len].copy_from_slice(data);
-                    changes[at] = change(true, false, false);
-                }
-                ControlFlow::Continue(())
-            })?;
-        self.new.pages_of(pair.new, pages, &mut |page, content| {
-            if let Some(is) = held(content) {
-                let at = number(page);
-                let was = changes[at].map(|_| &was[at * page_len..][..page_len]);
-                changes[at] = change(was.is_some(), true, was == Some(is));
-            }
-            ControlFlow::Continue(())
-        })
-    }
-}
-
-/// What a page holds, if it is not all zeros. A page that was sent as it is may be.
-fn held(content: Page<'_>) -> Option<&[u8]> {
-    match content {
-        Page::Data(data) if !is_zero(data) => Some(data),
-        Page::Data(_) | Page::Zero => None,
-    }
-}
-
-/// How a page changed that held something or not, and holds something or not; `same` counts if both.
-fn change(held: bool, holds: bool, same: bool) -> Option<Change> {
-    match (held, holds) {
-        (false, false) => None,
-        (false, true) => Some(Change::NewlyUsed),
-        (true, false) => Some(Change::NewlyZero),
-        (true, true) => (!same).then_some(Change::Changed),
-    }
 }

@@ -3,6 +3,7 @@
 mod devices;
 mod memory;
 mod report;
+mod sides;
 mod text;
 
 use std::process::ExitCode;
