@@ -19,7 +19,7 @@ use super::{Duplex, Fd, Interest, ReadChannel, Segment, SegmentMut, Shutdown, Wr
 ///
 /// That it failed is not lost: it is an error where the stream from it would end, or where the
 /// stream to it is [closed](WriteChannel::close); of two halves, the one that is last done with it
-/// tells. A half that is dropped waits for the child without asking how it went.
+/// tells (and of a [filter](Self::filter) its reader). A half that is dropped waits for the child without asking how it went.
 #[derive(Debug)]
 pub struct Exec {
     reader: ExecReader,
@@ -30,6 +30,8 @@ pub struct Exec {
 #[derive(Debug)]
 pub struct ExecReader {
     output: Fd,
+    /// The end of the output is that of the child.
+    is_filter: bool,
     half: Half,
 }
 
@@ -46,12 +48,26 @@ impl Exec {
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn spawn(mut command: Command) -> io::Result<Self> {
+    pub fn spawn(command: Command) -> io::Result<Self> {
+        Self::with_both(command, false)
+    }
+
+    /// A child that ends with its output, such as one that decompresses its input: at the end of the output the reader
+    /// waits for it and tells how it went, whether or not the other half is still in use.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn filter(command: Command) -> io::Result<Self> {
+        Self::with_both(command, true)
+    }
+
+    fn with_both(mut command: Command, is_filter: bool) -> io::Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let started = start(command, 2)?;
         Ok(Self {
             reader: ExecReader {
                 output: started.output.ok_or(io::ErrorKind::BrokenPipe)?,
+                is_filter,
                 half: Half::new(&started.process),
             },
             writer: ExecWriter {
@@ -70,6 +86,7 @@ impl Exec {
         let started = start(command, 1)?;
         Ok(ExecReader {
             output: started.output.ok_or(io::ErrorKind::BrokenPipe)?,
+            is_filter: false,
             half: Half::new(&started.process),
         })
     }
@@ -109,6 +126,9 @@ impl ReadChannel for ExecReader {
         let read = self.output.read_segments(segments)?;
         let at_end = read == 0 && segments.iter().any(|segment| !segment.is_empty());
         if at_end {
+            if self.is_filter {
+                self.half.process.wait();
+            }
             self.half.done()?;
         }
         Ok(read)
@@ -178,14 +198,13 @@ impl Half {
         }
     }
 
-    /// This half needs the child no more; the last one waits for it and tells how it went.
+    /// This half needs the child no more; the last one waits for it. Tells how it went, where that is known.
     fn done(&mut self) -> io::Result<()> {
         if !self.is_done {
             self.is_done = true;
-            if self.process.users.fetch_sub(1, Ordering::AcqRel) > 1 {
-                return Ok(());
+            if self.process.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.process.wait();
             }
-            self.process.wait();
         }
         match self.process.end.get() {
             Some(Err(how)) => Err(io::Error::other(how.clone())),

@@ -114,7 +114,7 @@ fn needs_lzop(error: io::Error) -> io::Error {
 /// The output of `lzop`, to which a thread feeds what is compressed. The thread ends with `lzop`, which
 /// ends when nobody reads it.
 fn through_lzop(mut compressed: impl BufRead + Send + 'static) -> io::Result<ExecReader> {
-    let (reader, mut writer) = Exec::spawn(lzop("-dc")).map_err(needs_lzop)?.split();
+    let (reader, mut writer) = Exec::filter(lzop("-dc")).map_err(needs_lzop)?.split();
     std::thread::Builder::new()
         .name("lzop".into())
         .spawn(move || {
@@ -235,9 +235,7 @@ mod tests {
     }
 
     fn all() -> impl Iterator<Item = Compression> {
-        let lzop = Command::new("lzop").arg("-V").output().is_ok();
-        let known = MAGICS.into_iter().map(|(compression, _)| compression);
-        known.filter(move |compression| lzop || *compression != Compression::Lzop)
+        MAGICS.into_iter().map(|(compression, _)| compression)
     }
 
     #[test]

@@ -68,6 +68,26 @@ fn of_two_halves_the_last_one_tells_how_the_child_went() {
 }
 
 #[test]
+fn a_filter_that_failed_is_no_end_of_its_output_though_it_is_still_written_to() {
+    let (rx, tx) = Exec::filter(Exec::shell("printf abc; exit 3"))
+        .unwrap()
+        .split();
+    let mut reader = Reader::new(rx);
+    assert_eq!(reader.get_ref(3).unwrap(), b"abc");
+    let error = format!("{:?}", reader.at_end().unwrap_err());
+    assert!(error.contains("exit status: 3"), "{error}");
+    drop(tx);
+
+    let (rx, tx) = Exec::filter(Exec::shell("cat")).unwrap().split();
+    let mut writer = Writer::new(tx);
+    writer.put_bytes(b"abc");
+    writer.flush().unwrap();
+    // Nobody waits for a child that has no reason to end.
+    drop(rx);
+    writer.close().unwrap_or_default();
+}
+
+#[test]
 fn a_command_that_is_not_there_is_an_error_at_once() {
     let command = || std::process::Command::new("/nonexistent/command");
     assert!(Exec::spawn(command()).is_err());
