@@ -45,7 +45,15 @@ fn goes_on_from_its_image(of: LibvirtRelease, release: Release, format: &str) ->
     let stream = file("web.stream");
     let report = vmferry.json(["convert", &image, "--to", "stream", "-o", &stream])?;
     ensure!(report["run_state"] == "running", "{report}");
-    let restored = spec.restore(stream.as_ref())?;
+    // Stopped before it runs, its memory is what is exported of the image.
+    let raw = file("web.raw");
+    vmferry.json(["export", &image, "--format", "raw", "-o", &raw])?;
+    let restored = spec.clone().paused().restore(stream.as_ref())?;
+    ensure!(
+        fs::read(&raw)? == restored.memory(0, 32 << 20)?,
+        "the exported memory is not that of the guest"
+    );
+    restored.cont()?;
     restored.wait_for_passes(2)?;
     drop(restored);
 
