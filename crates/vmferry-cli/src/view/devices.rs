@@ -33,6 +33,11 @@ pub enum Undecoded {
     /// Nothing describes it.
     #[error("the stream has no description (vmdesc) of it")]
     NotDescribed,
+    /// QEMU described an array in it by its first element alone.
+    #[error(
+        "QEMU has described it wrongly: arrays whose elements are missing, or of other lengths than the first"
+    )]
+    Misdescribed,
     /// It is not what its description says. Offsets are those in the payload.
     #[error(transparent)]
     Damaged(#[from] FormatError),
@@ -146,7 +151,14 @@ impl<'d> Device<'d> {
 
     fn decode_at(&self, at: u64) -> Result<State<'d>, Undecoded> {
         let description = self.description.ok_or(Undecoded::NotDescribed)?;
-        Ok(vmstate::decode(description, self.section.payload(), at)?)
+        let payload = self.section.payload();
+        vmstate::decode(description, payload, at).map_err(|error| {
+            let described = description.payload_len();
+            match description.may_be_of_other_length() && described != Some(payload.len() as u64) {
+                true => Undecoded::Misdescribed,
+                false => error.into(),
+            }
+        })
     }
 
     /// Its name as a person would say it.

@@ -36,6 +36,13 @@ pub enum AssumptionKind {
         /// What is wrong with them.
         reason: String,
     },
+    /// A section that QEMU reads is passed over here, because nothing is made of it.
+    NotRead {
+        /// How many bytes.
+        bytes: u64,
+        /// Which section.
+        what: String,
+    },
     /// A footer is missing or that of another section, and what follows is read all the same.
     Footer {
         /// What is wrong.
@@ -86,6 +93,7 @@ impl fmt::Display for AssumptionKind {
         match self {
             Self::Cut { reason } => write!(f, "nothing more can be read: {reason}"),
             Self::Skipped { bytes, reason } => write!(f, "{bytes} bytes were skipped: {reason}"),
+            Self::NotRead { bytes, what } => write!(f, "{what} is not read: {bytes} bytes"),
             Self::Footer { reason } => write!(f, "read on without the right footer: {reason}"),
             Self::Accepted { reason } => write!(f, "taken as it is: {reason}"),
             Self::Filled { byte } => write!(f, "a zero page was filled with {byte:#04x}"),

@@ -1,7 +1,7 @@
 //! Taking the device sections apart by their description.
 
-use super::Mode;
-use super::full::Footers;
+use super::full::{Footers, find_mark};
+use super::{Mode, Split};
 use crate::error::{Error, FormatError};
 use crate::wire::command::Command;
 use crate::wire::section::{self, ElementType, FOOTER_LEN, SectionHeader};
@@ -11,10 +11,17 @@ use crate::wire::{SliceSource, Source, limits};
 /// What a description tells.
 #[derive(Debug)]
 pub(super) enum Lengths {
-    /// The bytes of each section's payload.
-    Described(Vec<usize>),
+    /// Of each section's payload.
+    Described(Vec<Length>),
     /// Not everything: other elements stand between the devices.
     Unknown,
+}
+
+/// The length of a payload in bytes, and what told it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Length {
+    pub(super) bytes: usize,
+    pub(super) split: Split,
 }
 
 const WHAT: &str = "the devices against their description (vmdesc)";
@@ -51,11 +58,18 @@ pub(super) fn lengths(
         let header = SectionHeader::decode(&mut source)?;
         let device = described.next().filter(|device| matches(&header, device));
         let len = length(&header, device, at, source.rest().len())?;
+        let other = device.filter(|device| device.may_be_of_other_length());
+        let other = other.and_then(|_| {
+            let next = described.as_slice().first();
+            other_length(source.rest(), len, header.section_id, next)
+        });
+        let split = other.map_or(Split::Vmdesc, |_| Split::Footer);
+        let bytes = other.unwrap_or(len);
         source
-            .take_slice(len, "the state of a device")
+            .take_slice(bytes, "the state of a device")
             .and_then(|_| footer(&mut source, &header, footers, mode))
             .map_err(|error| error.in_section(&header.idstr))?;
-        lengths.push(len);
+        lengths.push(Length { bytes, split });
     }
     if !source.rest().is_empty() {
         let found = format!("{} bytes more", source.rest().len());
@@ -92,6 +106,34 @@ fn length(
         let expected = format!("at most {left} bytes");
         unexpected(expected, format!("{len:?} bytes described")).into()
     })
+}
+
+/// Where the section ends by its footer and what follows, if that is not where it ends by its description.
+fn other_length(
+    bytes: &[u8],
+    described: usize,
+    section_id: u32,
+    next: Option<&Device>,
+) -> Option<usize> {
+    let footer = section::footer(section_id);
+    let ends = |here: &[u8], behind: &[u8]| {
+        let mut behind = SliceSource::new(behind);
+        if here != footer {
+            return false;
+        }
+        match (ElementType::decode(&mut behind), next) {
+            (Ok(ElementType::Eof), None) => true,
+            (Ok(ElementType::Full), Some(next)) => {
+                SectionHeader::decode(&mut behind).is_ok_and(|header| matches(&header, next))
+            }
+            _ => false,
+        }
+    };
+    let (here, behind) = bytes.get(described..)?.split_at_checked(FOOTER_LEN)?;
+    if ends(here, behind) {
+        return None;
+    }
+    find_mark(bytes, ends)
 }
 
 fn footer(

@@ -1,5 +1,6 @@
 //! Device sections, and where they end.
 
+use super::devices::Length;
 use super::pass::{Level, Pass, next_byte};
 use super::resync::begins_section;
 use super::telling::Begin;
@@ -47,9 +48,9 @@ impl<V: Visitor> Pass<'_, V> {
         let payload = element.len();
         let in_section = |error: Error| error.in_section(&header.idstr);
         let split = match self.lengths.pop_front() {
-            Some(len) => {
-                take_all(source, len, &mut element).map_err(in_section)?;
-                Split::Vmdesc
+            Some(Length { bytes, split }) => {
+                take_all(source, bytes, &mut element).map_err(in_section)?;
+                split
             }
             None => {
                 self.guess(source, &header, &mut element)
@@ -257,7 +258,7 @@ impl<V: Visitor> Pass<'_, V> {
 }
 
 /// Where what looks like a footer stands of which `is_it` says so, given it and what follows.
-fn find_mark(bytes: &[u8], is_it: impl Fn(&[u8], &[u8]) -> bool) -> Option<usize> {
+pub(super) fn find_mark(bytes: &[u8], is_it: impl Fn(&[u8], &[u8]) -> bool) -> Option<usize> {
     let mut from = 0;
     loop {
         let rest = bytes.get(from..)?;

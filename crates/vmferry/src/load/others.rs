@@ -44,11 +44,13 @@ impl<V: Visitor> Pass<'_, V> {
             self.pass_to_footer(source, header.section_id)?;
         }
         let bytes = source.position().saturating_sub(at);
-        let reason = match known {
-            Some(_) => format!("{what} is not read"),
-            None => format!("{what} is not known"),
+        let kind = match known {
+            Some(_) => AssumptionKind::NotRead { bytes, what },
+            None => AssumptionKind::Skipped {
+                bytes,
+                reason: format!("{what} is not known"),
+            },
         };
-        let kind = AssumptionKind::Skipped { bytes, reason };
         self.assume(at, Some(idstr), kind)?;
         self.footer(source, header.section_id, idstr)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::devices::Length;
 use super::full::{Footers, Guess};
 use super::inflate::Inflater;
 use super::mapped_ram::Unwritten;
@@ -57,7 +58,7 @@ pub(super) struct Pass<'a, V> {
     /// Bytes of the payloads of all of those.
     pub(super) guessed_len: usize,
     /// The lengths of the payloads of the device sections to come, where a description told them.
-    pub(super) lengths: VecDeque<usize>,
+    pub(super) lengths: VecDeque<Length>,
     /// Nothing more can be read.
     pub(super) cut: bool,
     /// RAM went another way.

@@ -125,7 +125,8 @@ impl<V: Visitor> Pass<'_, V> {
         let mut wrong = None;
         for (guess, device) in self.guesses.iter().zip(described) {
             let len = device.payload_len();
-            if !devices::matches(&guess.header, device) || len != Some(guess.payload_len as u64) {
+            let fits = len == Some(guess.payload_len as u64) || device.may_be_of_other_length();
+            if !devices::matches(&guess.header, device) || !fits {
                 let found = format!("'{}' of {:?} bytes", device.name, len);
                 let expected = format!("{} bytes", guess.payload_len);
                 let error = FormatError::unexpected(guess.offset, WHAT, expected, found);

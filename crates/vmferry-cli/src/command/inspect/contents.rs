@@ -75,12 +75,14 @@ impl Trouble {
     }
 }
 
-/// Whether QEMU passes over it, too.
+/// Whether the stream is whole all the same: QEMU passes over it, too, or makes of it what we do not.
 fn is_harmless(assumption: &&Assumption) -> bool {
     let kind = &assumption.kind;
     matches!(
         kind,
-        AssumptionKind::RamElsewhere | AssumptionKind::Ignored { .. }
+        AssumptionKind::RamElsewhere
+            | AssumptionKind::Ignored { .. }
+            | AssumptionKind::NotRead { .. }
     )
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use vmferry::error::Error;
-use vmferry::load::Summary;
+use vmferry::load::{Assumption, AssumptionKind, Summary};
 use vmferry::ram::BlockIndex;
 
 use super::report::Report;
@@ -38,7 +38,10 @@ pub(super) fn verify<'a>(
         report.not_proven(format!("that this is all of it: {SEVERAL_CHANNELS}"));
     }
     devices(&mut report, &scan);
-    for assumption in &scan.assumptions.0 {
+    // What is not read is said already.
+    let not_read =
+        |assumption: &&Assumption| matches!(assumption.kind, AssumptionKind::NotRead { .. });
+    for assumption in scan.assumptions.0.iter().filter(|one| !not_read(one)) {
         report.not_proven(format!("{assumption} (QEMU passes over that, too)"));
     }
     report.not_proven("that pages hold what the guest had in them: a stream has no digests");
@@ -108,6 +111,12 @@ pub(super) fn against_description(
         match device.decode_in_stream(place.map_or(0, |place| place.offset)) {
             Ok(_) => decoded += 1,
             Err(Undecoded::NotDescribed) => not_described += 1,
+            Err(error @ Undecoded::Misdescribed) => {
+                report.not_proven(format!(
+                    "what is in device section '{}': {error}",
+                    device.name()
+                ));
+            }
             Err(Undecoded::Damaged(error)) => report.format_error(&error),
         }
     }

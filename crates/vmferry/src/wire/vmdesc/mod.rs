@@ -122,6 +122,27 @@ impl Device {
     pub fn payload_len(&self) -> Option<u64> {
         total(&self.fields, &self.subsections)
     }
+
+    /// Whether the payload may have another length: QEMU 7.2 describes an array of pointers by its first element, as a
+    /// structure of one byte without fields if that is null, whatever the others are.
+    pub fn may_be_of_other_length(&self) -> bool {
+        begin_with_null(&self.fields) || self.subsections.iter().any(Vmsd::has_null_first)
+    }
+}
+
+impl Vmsd {
+    fn has_null_first(&self) -> bool {
+        begin_with_null(&self.fields) || self.subsections.iter().any(Self::has_null_first)
+    }
+}
+
+fn begin_with_null(fields: &[Field]) -> bool {
+    fields.iter().any(|field| {
+        let is_empty = |nested: &Vmsd| nested.fields.is_empty() && nested.subsections.is_empty();
+        let is_null = field.size == 1 && field.nested.iter().all(is_empty);
+        let is_array = field.kind == "struct" && field.elements() > 1;
+        is_array && is_null || field.nested.iter().any(Vmsd::has_null_first)
+    })
 }
 
 /// A field's size covers all that is nested in it; a subsection's fields come without its header:
