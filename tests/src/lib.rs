@@ -65,7 +65,7 @@ pub use libvirt::{Libvirt, LibvirtRelease};
 pub use linux::Linux;
 pub use pattern::{Pattern, Report};
 pub use process::Process;
-pub use qemu::{Qemu, Release};
+pub use qemu::{Qemu, Release, Target};
 pub use recorder::{Recorded, Recorder};
 pub use spec::{Accel, Backend, Program, Spec};
 pub use vmferry::Vmferry;

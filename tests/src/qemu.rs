@@ -43,26 +43,84 @@ impl fmt::Display for Release {
     }
 }
 
+/// What a QEMU emulates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The PC, which all guests of the lab run on.
+    X86_64,
+    /// ARM of 64 bits.
+    Aarch64,
+    /// POWER.
+    Ppc64,
+    /// IBM's Z.
+    S390x,
+}
+
+impl Target {
+    /// All that the lab has.
+    pub const ALL: [Self; 4] = [Self::X86_64, Self::Aarch64, Self::Ppc64, Self::S390x];
+
+    /// The packages, and the programs in them.
+    fn contents(self) -> (&'static [&'static str], &'static [&'static str]) {
+        match self {
+            Self::X86_64 => (
+                &["qemu-system-x86", "qemu-utils"],
+                &["qemu-system-x86_64", "qemu-img", "qemu-io", "qemu-nbd"],
+            ),
+            Self::Aarch64 => (&["qemu-system-arm"], &["qemu-system-aarch64"]),
+            Self::Ppc64 => (&["qemu-system-ppc"], &["qemu-system-ppc64"]),
+            Self::S390x => (&["qemu-system-misc"], &["qemu-system-s390x"]),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+            Self::Ppc64 => "ppc64",
+            Self::S390x => "s390x",
+        })
+    }
+}
+
 /// An installed QEMU.
 #[derive(Debug, Clone)]
 pub struct Qemu {
     release: Release,
+    target: Target,
     root: PathBuf,
 }
 
 impl Qemu {
-    /// The QEMU of this release; fetched now if the cache does not have it.
+    /// The QEMU of this release for PCs; fetched now if the cache does not have it.
     ///
     /// # Errors
     /// It is not there and cannot be fetched.
     pub fn get(release: Release) -> Result<Self> {
-        let name = format!("qemu-{release}-v{RECIPE}");
+        Self::of(release, Target::X86_64)
+    }
+
+    /// The QEMU of this release for that target; fetched now if the cache does not have it.
+    ///
+    /// # Errors
+    /// As for [`Qemu::get`].
+    pub fn of(release: Release, target: Target) -> Result<Self> {
+        let name = match target {
+            Target::X86_64 => format!("qemu-{release}-v{RECIPE}"),
+            _ => format!("qemu-{target}-{release}-v{RECIPE}"),
+        };
         let root = cache::entry(&name, |partial| {
-            eprintln!("lab: fetching QEMU {release} from Debian's mirror");
-            install(release, partial)
+            eprintln!("lab: fetching QEMU {release} for {target} from Debian's mirror");
+            install(release, target, partial)
         })
         .with_context(|| format!("no QEMU {release} (./x lab fetches it)"))?;
-        Ok(Self { release, root })
+        Ok(Self {
+            release,
+            target,
+            root,
+        })
     }
 
     /// Which release this is.
@@ -70,9 +128,9 @@ impl Qemu {
         self.release
     }
 
-    /// `qemu-system-x86_64`. It needs no wrapper and no environment.
+    /// `qemu-system-x86_64`, or that of another target. It needs no wrapper and no environment.
     pub fn system(&self) -> PathBuf {
-        self.tool("qemu-system-x86_64")
+        self.tool(&format!("qemu-system-{}", self.target))
     }
 
     /// Its firmware, for `-L`: Debian's 10.0 looks for it in absolute folders only.
@@ -90,12 +148,14 @@ impl Qemu {
     }
 }
 
-fn install(release: Release, root: &Path) -> Result<()> {
+fn install(release: Release, target: Target, root: &Path) -> Result<()> {
+    let (packages, programs) = target.contents();
     let scratch = tempfile::tempdir_in(cache::folder()?)?;
     let archive = Archive::open(scratch.path(), Suite::Bookworm)?;
-    let mut packages = archive.closure(&["qemu-system-x86", "qemu-utils"], release.suite())?;
+    let mut packages = archive.closure(packages, release.suite())?;
     packages.retain(|package| !of_the_host(package));
     archive.unpack(&packages, root)?;
+    keep_programs(target, root)?;
     gather_libraries(root)?;
     gather_firmware(root)?;
 
@@ -103,7 +163,7 @@ fn install(release: Release, root: &Path) -> Result<()> {
     let mut patchelf = archive.closure(&["patchelf"], "bookworm")?;
     patchelf.retain(|package| package.name == "patchelf");
     archive.unpack(&patchelf, &tools)?;
-    for program in ["qemu-system-x86_64", "qemu-img", "qemu-io", "qemu-nbd"] {
+    for program in programs {
         let mut patch = Command::new(tools.join("usr/bin/patchelf"));
         patch.args([
             "--force-rpath",
@@ -112,12 +172,27 @@ fn install(release: Release, root: &Path) -> Result<()> {
         ]);
         run(patch.arg(root.join("usr/bin").join(program)))?;
     }
-    let says = run(Command::new(root.join("usr/bin/qemu-system-x86_64")).arg("--version"))?;
+    let system = root.join(format!("usr/bin/qemu-system-{target}"));
+    let says = run(Command::new(system).arg("--version"))?;
     let expected = format!("QEMU emulator version {release}.");
     ensure!(
         says.starts_with(&expected),
         "expected a QEMU {release}, found {says}"
     );
+    Ok(())
+}
+
+/// Some packages have programs for a dozen targets.
+fn keep_programs(target: Target, root: &Path) -> Result<()> {
+    let (_, wanted) = target.contents();
+    for entry in fs::read_dir(root.join("usr/bin"))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("qemu-system-") && !wanted.contains(&&*name) {
+            fs::remove_file(entry.path())?;
+        }
+    }
     Ok(())
 }
 

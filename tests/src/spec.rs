@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::console::Listener;
 use crate::linux::{self, Linux};
 use crate::pattern::{self, Pattern};
-use crate::{Qemu, Release};
+use crate::{Qemu, Release, Target};
 
 /// Who runs the guest's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub enum Program {
 pub struct Spec {
     /// Which QEMU.
     pub release: Release,
+    /// What it emulates.
+    pub target: Target,
     /// The machine type: `pc`, `q35`, `pc-q35-7.2`, …
     pub machine: String,
     /// Who runs its code.
@@ -94,6 +96,7 @@ impl Spec {
     pub fn pattern(release: Release, machine: &str) -> Self {
         Self {
             release,
+            target: Target::X86_64,
             machine: machine.to_owned(),
             accel: Accel::Tcg,
             memory_mib: 32,
@@ -180,7 +183,7 @@ impl Spec {
         monitor: &Listener,
         qmp: &Path,
     ) -> Result<Vec<OsString>> {
-        let qemu = Qemu::get(self.release)?;
+        let qemu = Qemu::of(self.release, self.target)?;
         let mut line: Vec<OsString> =
             vec![qemu.system().into(), "-L".into(), qemu.firmware().into()];
         let mut add = |words: &[&str]| line.extend(words.iter().map(OsString::from));

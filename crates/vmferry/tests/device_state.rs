@@ -8,7 +8,7 @@ use std::path::Path;
 
 use vmferry::load::{Configuration, DeviceSection, Options, Origin, OtherSections, Visitor, load};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
-use vmferry::wire::vmdesc::VmDesc;
+use vmferry::wire::vmdesc::{self, VmDesc};
 use vmferry::wire::vmstate::{self, Key, State, Value};
 use vmferry::wire::{SliceSource, virtio};
 
@@ -94,6 +94,26 @@ fn streams() -> Vec<(String, Devices)> {
     streams
 }
 
+fn is_of_pc((name, _): &(String, Devices)) -> bool {
+    ["-pc-", "-q35-"].iter().any(|words| name.contains(words))
+}
+
+/// The devices with what describes them, but for the one of which QEMU 7.2 tells less than there is.
+fn described<'a>(
+    vmdesc: &'a VmDesc,
+    devices: &'a Devices,
+) -> impl Iterator<Item = (&'a vmdesc::Device, &'a (String, u64, Vec<u8>))> {
+    let all = vmdesc.devices.iter().zip(&devices.sections);
+    all.filter(|(device, (idstr, _, payload))| {
+        let is_right = device.payload_len() == Some(payload.len() as u64);
+        assert!(
+            is_right || idstr == "s390_css" && device.may_be_of_other_length(),
+            "{idstr}"
+        );
+        is_right
+    })
+}
+
 /// Every byte of a state belongs to a field, or to the head of a subsection.
 fn covered(state: &State<'_>) -> usize {
     let fields = state.fields.iter().map(|field| {
@@ -142,8 +162,10 @@ fn every_device_of_every_golden_stream_is_decoded_to_its_last_byte() {
     for (name, devices) in streams() {
         let vmdesc = VmDesc::parse(&devices.vmdesc, 0).unwrap();
         assert_eq!(vmdesc.devices.len(), devices.sections.len(), "{name}");
-        for (device, (idstr, offset, payload)) in vmdesc.devices.iter().zip(&devices.sections) {
+        for (device, (idstr, ..)) in vmdesc.devices.iter().zip(&devices.sections) {
             assert_eq!(device.name, *idstr, "{name}");
+        }
+        for (device, (idstr, offset, payload)) in described(&vmdesc, &devices) {
             let state = vmstate::decode(device, payload, *offset)
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(covered(&state), payload.len(), "{name}: {idstr}");
@@ -177,7 +199,7 @@ fn a_state_that_is_cut_anywhere_is_refused_and_never_half_decoded() {
 
 #[test]
 fn what_is_known_of_a_machine_stands_where_its_name_says() {
-    for (name, devices) in streams() {
+    for (name, devices) in streams().into_iter().filter(is_of_pc) {
         let vmdesc = VmDesc::parse(&devices.vmdesc, 0).unwrap();
         let of = |idstr: &str| {
             let mut all = vmdesc.devices.iter().zip(&devices.sections);
@@ -214,11 +236,37 @@ fn what_is_known_of_a_machine_stands_where_its_name_says() {
 }
 
 #[test]
+fn an_array_of_pointers_is_decoded_where_it_is_described_element_by_element() {
+    let streams = streams();
+    let of = |name: &str| {
+        let (_, devices) = streams.iter().find(|(n, _)| n.starts_with(name)).unwrap();
+        let vmdesc = VmDesc::parse(&devices.vmdesc, 0).unwrap();
+        let mut all = vmdesc.devices.iter().zip(&devices.sections);
+        let (device, (_, at, payload)) = all.find(|(d, _)| d.name == "s390_css").unwrap();
+        (device.clone(), *at, payload.clone())
+    };
+    // 10.0: runs of nulls, and the one channel subsystem that there is.
+    let (device, at, payload) = of("10.0-s390x-ccw");
+    let state = vmstate::decode(&device, &payload, at).unwrap();
+    let css: Vec<_> = state.fields.iter().filter(|f| f.name == "css").collect();
+    let nulls = css.iter().filter(|field| field.kind == "nullptr");
+    let there = css
+        .iter()
+        .filter(|field| matches!(field.value, Value::Struct(_)));
+    assert_eq!((nulls.count(), there.count(), css.len()), (255, 1, 256));
+    // 7.2: one byte for each of them, and the payload is longer.
+    let (device, at, payload) = of("7.2-s390x-ccw");
+    let described = device.payload_len().unwrap();
+    assert!(device.may_be_of_other_length() && described < payload.len() as u64);
+    assert!(vmstate::decode(&device, &payload, at).is_err());
+}
+
+#[test]
 fn virtio_devices_are_taken_apart_to_their_last_byte() {
     let mut seen = 0;
     for (name, devices) in streams() {
         let vmdesc = VmDesc::parse(&devices.vmdesc, 0).unwrap();
-        for (device, (idstr, offset, payload)) in vmdesc.devices.iter().zip(&devices.sections) {
+        for (device, (idstr, offset, payload)) in described(&vmdesc, &devices) {
             let state = vmstate::decode(device, payload, *offset).unwrap();
             for field in state
                 .fields
@@ -261,11 +309,11 @@ fn virtio_devices_are_taken_apart_to_their_last_byte() {
 }
 
 #[test]
-fn kinds_of_fields_that_are_not_known_are_few() {
+fn kinds_of_fields_of_a_pc_that_are_not_known_are_few() {
     let mut unknown = BTreeSet::new();
-    for (_, devices) in streams() {
+    for (_, devices) in streams().into_iter().filter(is_of_pc) {
         let vmdesc = VmDesc::parse(&devices.vmdesc, 0).unwrap();
-        for (device, (_, offset, payload)) in vmdesc.devices.iter().zip(&devices.sections) {
+        for (device, (_, offset, payload)) in described(&vmdesc, &devices) {
             let state = vmstate::decode(device, payload, *offset).unwrap();
             collect(&state, &mut unknown);
         }

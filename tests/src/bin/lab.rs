@@ -1,12 +1,14 @@
 //! Fetches and builds everything that the tests need: `./x lab`.
 
 use anyhow::Result;
-use vmferry_tests::{LibvirtRelease, Qemu, Release, Volatility, linux, pattern};
+use vmferry_tests::{LibvirtRelease, Qemu, Release, Target, Volatility, linux, pattern};
 
 fn main() -> Result<()> {
     for release in Release::ALL {
-        let qemu = Qemu::get(release)?;
-        println!("QEMU {release}: {}", qemu.system().display());
+        for target in Target::ALL {
+            let qemu = Qemu::of(release, target)?;
+            println!("QEMU {release} for {target}: {}", qemu.system().display());
+        }
     }
     println!("the pattern guest: {}", pattern::kernel()?.display());
     println!("its disk: {}", pattern::disk()?.display());

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::{Release, cache, pattern};
+use crate::{Release, Target, cache, pattern};
 
 pub use table::CAPTURES;
 pub use wrapped::{WRAPPED, Wrapped};
@@ -38,6 +38,8 @@ pub enum Firmware {
     Writes,
     /// QEMU's own, until it finds nothing to start.
     SeaBios,
+    /// That of another target, which has not run.
+    Other,
 }
 
 /// When the guest is migrated.
@@ -77,6 +79,8 @@ pub struct Capture {
     pub name: &'static str,
     /// By which QEMUs.
     pub releases: &'static [Release],
+    /// What they emulate.
+    pub target: Target,
     /// The machine type, with its properties.
     pub machine: &'static str,
     /// Memory in MiB.
@@ -105,6 +109,7 @@ pub struct Capture {
 const PLAIN: Capture = Capture {
     name: "",
     releases: &Release::ALL,
+    target: Target::X86_64,
     machine: "q35",
     memory_mib: 1,
     cpus: 1,
@@ -160,17 +165,21 @@ impl Capture {
     }
 
     fn command_line(&self) -> String {
-        let mut words = vec![
+        let mut words = match self.target {
+            Target::X86_64 => Vec::new(),
+            target => vec![format!("qemu-system-{target}")],
+        };
+        words.extend([
             format!("-machine {}", self.machine),
             format!("-m {}M", self.memory_mib),
-        ];
+        ]);
         if self.cpus > 1 {
             words.push(format!("-smp {}", self.cpus));
         }
         match self.firmware {
             Firmware::Halts => words.push("-bios halts.bin".to_owned()),
             Firmware::Writes => words.push("-bios writes.bin".to_owned()),
-            Firmware::SeaBios => {}
+            Firmware::SeaBios | Firmware::Other => {}
         }
         words.extend(self.arguments.iter().map(|word| (*word).to_owned()));
         if self.when == When::Unborn {
@@ -220,6 +229,7 @@ impl fmt::Display for Firmware {
             Self::Halts => "halts",
             Self::Writes => "writes",
             Self::SeaBios => "SeaBIOS",
+            Self::Other => "other",
         })
     }
 }
@@ -233,7 +243,7 @@ impl Firmware {
         let image: &[u8] = match self {
             Self::Halts => include_bytes!(concat!(env!("OUT_DIR"), "/halts.bin")),
             Self::Writes => include_bytes!(concat!(env!("OUT_DIR"), "/writes.bin")),
-            Self::SeaBios => return Ok(None),
+            Self::SeaBios | Self::Other => return Ok(None),
         };
         let name = format!("firmware-{:016x}", pattern::sum(image));
         let file = format!("{self}.bin");

@@ -2,6 +2,7 @@
 
 use super::{Capture, Firmware, PLAIN, Way, When};
 use crate::Release::{self, V7_2, V10_0};
+use crate::Target;
 
 /// A guest of 1 MiB that changes its pages while it is migrated.
 const LIVE: Capture = Capture {
@@ -416,5 +417,33 @@ pub const CAPTURES: &[Capture] = &[
         way: Way::Savevm,
         why: "streams inside a disk image",
         ..LIVE
+    },
+    Capture {
+        name: "aarch64-virt",
+        target: Target::Aarch64,
+        machine: "virt",
+        memory_mib: 32,
+        firmware: Firmware::Other,
+        arguments: &["-cpu cortex-a57"],
+        why: "the size of its pages, which other targets say",
+        ..PLAIN
+    },
+    Capture {
+        name: "ppc64-pseries",
+        target: Target::Ppc64,
+        machine: "pseries",
+        memory_mib: 256,
+        firmware: Firmware::Other,
+        why: "a section that is iterable, its hash table",
+        ..PLAIN
+    },
+    Capture {
+        name: "s390x-ccw",
+        target: Target::S390x,
+        machine: "s390-ccw-virtio",
+        memory_mib: 32,
+        firmware: Firmware::Other,
+        why: "another, its storage attributes; 7.2 describes a device wrongly",
+        ..PLAIN
     },
 ];

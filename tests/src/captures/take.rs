@@ -180,7 +180,10 @@ fn spec(capture: &Capture, release: Release, scratch: &Path) -> Result<Spec> {
     match capture.firmware.image()? {
         Some(image) => extra.extend(["-bios".to_owned(), image.display().to_string()]),
         // Where SeaBIOS says what it does.
-        None => extra.extend(["-device".to_owned(), debug_port("0x402")]),
+        None if capture.firmware == Firmware::SeaBios => {
+            extra.extend(["-device".to_owned(), debug_port("0x402")]);
+        }
+        None => {}
     }
     if capture.firmware == Firmware::Writes {
         extra.extend(["-device".to_owned(), debug_port("0xe9")]);
@@ -191,6 +194,7 @@ fn spec(capture: &Capture, release: Release, scratch: &Path) -> Result<Spec> {
     }
     Ok(Spec {
         release,
+        target: capture.target,
         machine: capture.machine.to_owned(),
         accel: Accel::Tcg,
         memory_mib: capture.memory_mib,
@@ -217,11 +221,11 @@ pub(super) fn source(capture: &Capture, release: Release, scratch: &Path) -> Res
     if capture.when != When::Unborn {
         let deadline = Instant::now() + PATIENCE;
         let wanted = |line: &str| match capture.firmware {
-            Firmware::Halts => true,
+            Firmware::Halts | Firmware::Other => true,
             Firmware::Writes => Report::parse(line) == Report::Filled,
             Firmware::SeaBios => line.contains(NOTHING_TO_START),
         };
-        if capture.firmware != Firmware::Halts {
+        if !matches!(capture.firmware, Firmware::Halts | Firmware::Other) {
             let console = guest.console();
             let ready = console.wait_from(0, "its firmware", deadline, |line| {
                 wanted(&line.text).then_some(())

@@ -33,10 +33,8 @@ pub enum Undecoded {
     /// Nothing describes it.
     #[error("the stream has no description (vmdesc) of it")]
     NotDescribed,
-    /// QEMU described an array in it by its first element alone.
-    #[error(
-        "QEMU has described it wrongly: arrays whose elements are missing, or of other lengths than the first"
-    )]
+    /// QEMU described an array in it by its first element, which is missing.
+    #[error("QEMU described it wrongly (an array of pointers that begins with null)")]
     Misdescribed,
     /// It is not what its description says. Offsets are those in the payload.
     #[error(transparent)]

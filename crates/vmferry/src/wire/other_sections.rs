@@ -1,6 +1,7 @@
-//! Iterable sections of which it is known how long they are, and no more: nobody here has such machines.
+//! Iterable sections of which it is known how long they are, and no more: nothing is made of them here.
 //!
-//! What is told here comes from descriptions of the format, not from bytes of real streams: *not proven*.
+//! Those of POWER and s390 are held against streams of real machines that have not run; what is told of VFIO comes from
+//! descriptions of the format, not from bytes of real streams: *not proven*.
 //!
 //! ```text
 //! spapr/htab                u32 ffffffff: none; a shift: no more; 0: runs

@@ -104,7 +104,7 @@ pub(super) fn find(
     let machine = known.machine.as_deref().unwrap_or("?");
     if let Some((base, why)) = in_one_piece(machine, first) {
         assumptions.push(format!(
-            "the main RAM lies in one piece at {base:#x}, as {why} (not proven with a real machine)"
+            "the main RAM lies in one piece at {base:#x}, as {why}"
         ));
         return Ok(Split { base, below: total });
     }
@@ -154,7 +154,10 @@ pub(super) fn find(
 fn in_one_piece(machine: &str, first: Option<&str>) -> Option<(u64, &'static str)> {
     Some(match first {
         Some("mach-virt.ram") => (0x4000_0000, "ARM's 'virt' has it"),
-        Some("riscv_virt_board.ram") => (0x8000_0000, "RISC-V's 'virt' has it"),
+        Some("riscv_virt_board.ram") => {
+            let why = "RISC-V's 'virt' has it (not proven with a real machine)";
+            (0x8000_0000, why)
+        }
         Some("s390.ram") => (0, "s390x machines have it"),
         Some("ppc_spapr.ram") => (0, "'pseries' machines have it"),
         _ if machine.starts_with("virt-") => (0x4000_0000, "ARM's 'virt' has it"),
