@@ -14,9 +14,10 @@ addresses were found is told, on standard error and in --json. From 0xa0000 to 0
 see the VGA window and ROMs; what is written is the RAM behind them.
 
 Examples:
-  A core file for gdb, crash or drgn, with the registers of every vCPU:
+  A core file for gdb or makedumpfile, with the registers of every vCPU:
       vmferry export web@latest --format elf -o web.core
       gdb vmlinux web.core
+      makedumpfile --dump-dmesg web.core web.log    # if it has a device 'vmcoreinfo'
 
   The guest-physical memory of a libvirt image or a migration stream, for Volatility:
       vmferry export /var/lib/libvirt/qemu/save/web.save --format raw -o web.raw

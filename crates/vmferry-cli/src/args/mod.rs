@@ -98,7 +98,7 @@ pub enum Command {
     Report(Report),
     /// Prove that a checkpoint or a saved stream is whole
     Verify(Verify),
-    /// Write a saved machine's memory for other tools: gdb, crash, drgn, Volatility
+    /// Write a saved machine's memory for other tools: gdb, makedumpfile, Volatility
     Export(Export),
     /// Tell what changed between two saved states
     Diff(Diff),
