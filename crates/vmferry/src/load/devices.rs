@@ -84,6 +84,35 @@ pub(super) fn lengths(
     Ok(Lengths::Described(lengths))
 }
 
+/// Whether the elements, told apart by their footers, reach exactly to the end of `bytes`: then nothing in them is a
+/// description, whatever the state of a device looks like.
+pub(super) fn reach_the_end(bytes: &[u8], start: u64) -> bool {
+    let mut source = SliceSource::at(bytes, start);
+    for _ in 0..limits::SECTIONS {
+        match ElementType::decode(&mut source) {
+            Ok(ElementType::Eof) => return source.rest().is_empty(),
+            Ok(ElementType::Full) => {}
+            _ => return false,
+        }
+        let Ok(header) = SectionHeader::decode(&mut source) else {
+            return false;
+        };
+        let own = section::footer(header.section_id);
+        let ends = |here: &[u8], behind: &[u8]| {
+            let next = behind
+                .first()
+                .and_then(|first| ElementType::from_byte(*first));
+            here == own && matches!(next, Some(ElementType::Full | ElementType::Eof))
+        };
+        let len = find_mark(source.rest(), ends);
+        let passed = len.map(|len| source.take_slice(len + FOOTER_LEN, "a device").is_ok());
+        if passed != Some(true) {
+            return false;
+        }
+    }
+    false
+}
+
 /// The bytes of a payload, of which there can be `left` at most.
 fn length(
     header: &SectionHeader,

@@ -86,7 +86,7 @@ impl<V: Visitor> Pass<'_, V> {
             Some(Ok(found)) => Ok(Some(found)),
             Some(Err(error)) if !self.rescues(&error) => Err(error.into()),
             // It may stand further in front, or be damaged.
-            _ if self.mode == Mode::Rescue => {
+            _ if self.mode == Mode::Rescue && !devices::reach_the_end(bytes, start) => {
                 let mut all = vmdesc::candidates(bytes);
                 Ok(all.find_map(|range| parsed(range.start, range.end).ok()))
             }

@@ -264,3 +264,19 @@ fn what_looks_like_the_end_of_a_section_within_another_is_not_taken_for_it() {
         [AssumptionKind::Footer { .. }]
     ));
 }
+
+#[test]
+fn what_looks_like_a_description_within_a_device_is_none_where_all_devices_end() {
+    // What load_stream of the fuzz targets found: nobody describes this machine, but a device's buffer does.
+    let mut bytes = golden("10.0-q35-suppress-vmdesc");
+    let json = br#"{"devices":[{"name":"timer","instance_id":0,"version":2,"fields":[{"name":"x","size":8}]}]}"#;
+    let buffer = find(&bytes, b"ICH9LPC") + 6000;
+    let len = u8::try_from(json.len()).unwrap();
+    let hidden = [&[0x7e, 0, 0, 0, 0, 0, 6, 0, 0, 0, len], &json[..]].concat();
+    bytes[buffer..][..hidden.len()].copy_from_slice(&hidden);
+    let (whole, _) = strict(&bytes).expect("QEMU takes it");
+    assert!(!whole.vmdesc && whole.devices.len() > 20);
+    let (seen, summary) = rescue(&bytes);
+    assert!(seen == whole, "{:?}", seen.device_names());
+    assert!(summary.assumptions.is_empty(), "{:?}", summary.assumptions);
+}
