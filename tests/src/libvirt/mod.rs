@@ -50,6 +50,10 @@ if [ -n "$3" ]; then
 		mount --rbind "$folder" "$root$folder"
 	done
 fi
+# What belongs to a QEMU that is installed here, which is not the one that is run.
+for folder in /usr/share/qemu /usr/lib/x86_64-linux-gnu/qemu; do
+	[ ! -d "$root$folder" ] || mount -t tmpfs vmferry "$root$folder"
+done
 for folder in /run /var/lib/libvirt /var/cache/libvirt /var/log/libvirt /etc/libvirt; do
 	# Some belong to packages that a libvirt which nobody else sees does not need.
 	mkdir -p "$root$folder"
