@@ -240,7 +240,9 @@ fn every_golden_stream_has_a_page_that_complains_only_where_it_should() -> Resul
     for (name, bytes) in streams()? {
         let state = folder.path().join(&name);
         let has = |mark: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
-        let whole = has(b"\"vmsd_name\"") && !has(b"x-ignore-shared");
+        // QEMU 7.2 describes one device of s390x wrongly.
+        let described = has(b"\"vmsd_name\"") && !name.starts_with("7.2-s390x");
+        let whole = described && !has(b"x-ignore-shared");
         fs::write(&state, &bytes)?;
         let page = state.with_extension("html").display().to_string();
         let words = [

@@ -122,8 +122,9 @@ impl Saved {
     /// That it is damaged, where it was rescued: a sentence for whoever sees what was made of it.
     pub fn damage(&self) -> Option<String> {
         let summary = self.summary()?;
-        let first = summary.assumptions.first()?;
-        let more = match summary.assumptions.len() as u64 - 1 + summary.more_assumptions {
+        let mut damages = (summary.assumptions.iter()).filter(|one| one.kind.is_damage());
+        let first = damages.next()?;
+        let more = match damages.count() as u64 + summary.more_assumptions {
             0 => String::new(),
             more => format!(" (and {more} more)"),
         };

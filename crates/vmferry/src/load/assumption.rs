@@ -88,6 +88,17 @@ pub enum AssumptionKind {
     },
 }
 
+impl AssumptionKind {
+    /// Whether the stream is not what QEMU would have sent: not so where QEMU passes over the same, or reads what is
+    /// passed over here.
+    pub fn is_damage(&self) -> bool {
+        !matches!(
+            self,
+            Self::RamElsewhere | Self::Ignored { .. } | Self::NotRead { .. }
+        )
+    }
+}
+
 impl fmt::Display for AssumptionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

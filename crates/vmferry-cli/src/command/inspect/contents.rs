@@ -4,7 +4,7 @@ use std::fmt;
 
 use anyhow::Result;
 use vmferry::error::Error;
-use vmferry::load::{Assumption, AssumptionKind, Summary};
+use vmferry::load::{Assumption, Summary};
 use vmferry::ram::{BlockIndex, PageSize, PageSource, RamBlocks};
 use vmferry::save::MachineState;
 use vmferry_store::{Checkpoint, Manifest};
@@ -73,17 +73,6 @@ impl Trouble {
             more => format!("{first}; and {more} more like this"),
         }))
     }
-}
-
-/// Whether the stream is whole all the same: QEMU passes over it, too, or makes of it what we do not.
-fn is_harmless(assumption: &&Assumption) -> bool {
-    let kind = &assumption.kind;
-    matches!(
-        kind,
-        AssumptionKind::RamElsewhere
-            | AssumptionKind::Ignored { .. }
-            | AssumptionKind::NotRead { .. }
-    )
 }
 
 /// An assumption, which often has its place in it already.
@@ -157,7 +146,8 @@ impl Contents {
             }
         });
         let blocks = blocks.collect();
-        let (harmless, harm): (Vec<_>, Vec<_>) = scan.assumptions.0.iter().partition(is_harmless);
+        let assumptions = scan.assumptions.0.iter();
+        let (harm, harmless): (Vec<_>, Vec<_>) = assumptions.partition(|one| one.kind.is_damage());
         let (summary, trouble) = match scanned.outcome {
             Ok(summary) => (
                 Some(Box::new(summary)),
