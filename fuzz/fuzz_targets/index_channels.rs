@@ -5,6 +5,8 @@
 
 #[path = "common/channels.rs"]
 mod channels;
+#[path = "common/pages.rs"]
+mod pages;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -13,11 +15,12 @@ use libfuzzer_sys::fuzz_target;
 use vmferry::container::ReadAt;
 use vmferry::index::Index;
 use vmferry::load::{ChannelName, Options, VmDescRule};
-use vmferry::ram::{Page, PageKind, PageSource};
+use vmferry::ram::PageSource;
 use vmferry::wire::SliceSource;
 use vmferry::wire::multifd::Init;
 
 use self::channels::Recorded;
+use self::pages::assert_same;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some(recorded) = Recorded::of(bytes) else {
@@ -41,11 +44,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(stays.summary(), spooled.summary());
     let mut page = vec![0; stays.page_size().bytes()];
     let shown = stays.pages(&|_, _| true, &mut |block, index, content| {
-        let kind = spooled.page(block, index, &mut page).expect("it is there");
-        match content {
-            Page::Zero => assert_eq!(kind, PageKind::Zero),
-            Page::Data(data) => assert_eq!(data, page),
-        }
+        assert_same(&spooled, block, index, content, &mut page);
         ControlFlow::Continue(())
     });
     shown.expect("it is there");

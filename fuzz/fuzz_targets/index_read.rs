@@ -3,6 +3,9 @@
 
 #![no_main]
 
+#[path = "common/pages.rs"]
+mod pages;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -10,8 +13,10 @@ use libfuzzer_sys::fuzz_target;
 use vmferry::channel::Bytes;
 use vmferry::index::Index;
 use vmferry::load::{Options, VmDescRule};
-use vmferry::ram::{Page, PageIndex, PageKind, PageSource};
+use vmferry::ram::{PageIndex, PageSource};
 use vmferry::stream::Reader;
+
+use self::pages::assert_same;
 
 /// More pages than this are not compared.
 const SOME: u32 = 1000;
@@ -31,11 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut page = vec![0; stays.page_size().bytes()];
     let mut count = 0;
     let shown = stays.pages(&|_, _| true, &mut |block, index, content| {
-        let kind = spooled.page(block, index, &mut page).expect("it is there");
-        match content {
-            Page::Zero => assert_eq!(kind, PageKind::Zero),
-            Page::Data(data) => assert_eq!(data, page),
-        }
+        assert_same(&spooled, block, index, content, &mut page);
         count += 1;
         if count < SOME {
             ControlFlow::Continue(())
@@ -50,11 +51,7 @@ fuzz_target!(|bytes: &[u8]| {
             block,
             PageIndex(0)..PageIndex(end),
             &mut |index, content| {
-                let kind = spooled.page(block, index, &mut page).expect("it is there");
-                match content {
-                    Page::Zero => assert_eq!(kind, PageKind::Zero),
-                    Page::Data(data) => assert_eq!(data, page),
-                }
+                assert_same(&spooled, block, index, content, &mut page);
                 ControlFlow::Continue(())
             },
         );

@@ -21,8 +21,9 @@ fn machine(release: Release, target: Target, machine: &str, mib: u32, mark: &str
     spec.arg("-device").arg(mark)
 }
 
-/// Exports its memory, which must be what QEMU says is there, and gives it.
-fn is_exported(spec: &Spec, base: u64, words: &[&str]) -> Result<Vec<u8>> {
+/// Its memory is exported as QEMU has it, and it goes on from what is converted; or that is refused, because of the
+/// section of this name.
+fn is_read_and_written(spec: &Spec, base: u64, refused: Option<&str>) -> Result<()> {
     let vmferry = Vmferry::new()?;
     let guest = spec.start()?;
     let [stream, raw, again] = ["stream", "raw", "again"].map(|name| guest.folder().join(name));
@@ -41,22 +42,22 @@ fn is_exported(spec: &Spec, base: u64, words: &[&str]) -> Result<Vec<u8>> {
     );
 
     let converted = vmferry.run(["convert", &from, "--to", "stream", "-o", &out])?;
-    if words.is_empty() {
-        converted.succeeded()?;
-        let restored = spec.restore(&again)?;
-        ensure!(
-            restored.memory(base, len)? == there,
-            "the memory that came is another"
-        );
-        ensure!(
-            restored.registers()? == guest.registers()?,
-            "the registers are others"
-        );
-    } else {
+    if let Some(section) = refused {
         let said = converted.refused()?;
-        ensure!(words.iter().all(|word| said.contains(word)), "{said}");
+        ensure!(said.contains(section), "{said}");
+        return Ok(());
     }
-    Ok(there)
+    converted.succeeded()?;
+    let restored = spec.restore(&again)?;
+    ensure!(
+        restored.memory(base, len)? == there,
+        "the memory that came is another"
+    );
+    ensure!(
+        restored.registers()? == guest.registers()?,
+        "the registers are others"
+    );
+    Ok(())
 }
 
 #[test]
@@ -67,14 +68,14 @@ fn machines_of_other_targets_are_read_and_go_on_from_what_is_written() -> Result
     let arm = 1 << 30;
     for release in Release::ALL {
         for (target, name, mib, base, refused) in [
-            (Target::Aarch64, "virt", 32, arm, &[][..]),
-            (Target::Ppc64, "pseries", 256, 0, &["spapr/htab"]),
+            (Target::Aarch64, "virt", 32, arm, None),
+            (Target::Ppc64, "pseries", 256, 0, Some("spapr/htab")),
             (
                 Target::S390x,
                 "s390-ccw-virtio",
                 32,
                 0,
-                &["s390-storage_attributes"],
+                Some("s390-storage_attributes"),
             ),
         ] {
             let address = base + 2 * MIB;
@@ -86,7 +87,8 @@ fn machines_of_other_targets_are_read_and_go_on_from_what_is_written() -> Result
             if target == Target::Aarch64 {
                 spec = spec.arg("-cpu").arg("cortex-a57");
             }
-            is_exported(&spec, base, refused).with_context(|| format!("{release}, {target}"))?;
+            is_read_and_written(&spec, base, refused)
+                .with_context(|| format!("{release}, {target}"))?;
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 //!
 //! It is made under another name in the same folder, and takes its own name when it is done.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -69,10 +70,8 @@ impl Output {
     /// As for [`check`](Self::check), or there is no room beside it.
     pub fn begin(path: &Path, what: What, existing: Existing) -> Result<Self> {
         let path = place(path, what, existing)?;
-        let name = path.file_name();
-        let name = name.with_context(|| format!("{} is no name for a file", path.display()))?;
-        let mut prefix = std::ffi::OsString::from(".");
-        prefix.push(name);
+        let mut prefix = OsString::from(".");
+        prefix.push(name_of(&path)?);
         prefix.push(".");
         let mut builder = tempfile::Builder::new();
         let builder = builder.prefix(&prefix).suffix(".partial");
@@ -185,6 +184,7 @@ impl Output {
 fn place(path: &Path, what: What, existing: Existing) -> Result<PathBuf> {
     let folder = folder_of(path);
     if path.symlink_metadata().is_err() {
+        name_of(path)?;
         if !folder.is_dir() {
             bail!("there is no folder {}", folder.display());
         }
@@ -203,6 +203,11 @@ fn place(path: &Path, what: What, existing: Existing) -> Result<PathBuf> {
         return Err(taken(path));
     }
     Ok(fs::canonicalize(path)?)
+}
+
+fn name_of(path: &Path) -> Result<&OsStr> {
+    let name = path.file_name();
+    name.with_context(|| format!("'{}' is no name for a file", path.display()))
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -328,7 +333,11 @@ mod tests {
                 );
             }
         }
-        let error = Output::begin(Path::new("/none/a"), What::Memory, Existing::Keep);
-        assert_eq!(error.unwrap_err().to_string(), "there is no folder /none");
+        let error = |path: &str| {
+            let checked = Output::check(Path::new(path), What::Memory, Existing::Keep);
+            checked.unwrap_err().to_string()
+        };
+        assert_eq!(error("/none/a"), "there is no folder /none");
+        assert_eq!(error(""), "'' is no name for a file");
     }
 }

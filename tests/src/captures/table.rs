@@ -101,6 +101,22 @@ const MANY: &[&str] = &[
     "-device pcie-root-port,id=root,chassis=1",
 ];
 
+/// Two bitmaps of a disk, of which one sees what is written then.
+const BITMAPS: &[(&str, &str)] = &[
+    (
+        "block-dirty-bitmap-add",
+        r#"{"node": "n0", "name": "bm0", "granularity": 65536}"#,
+    ),
+    (
+        "block-dirty-bitmap-add",
+        r#"{"node": "n0", "name": "bm1", "granularity": 65536, "disabled": true}"#,
+    ),
+    (
+        "human-monitor-command",
+        r#"{"command-line": "qemu-io n0 \"write 1M 128k\""}"#,
+    ),
+];
+
 /// All of them.
 pub const CAPTURES: &[Capture] = &[
     Capture {
@@ -214,20 +230,7 @@ pub const CAPTURES: &[Capture] = &[
         name: "q35-dirty-bitmap",
         arguments: &["-blockdev null-co,node-name=n0,size=16777216,read-zeroes=on"],
         capabilities: &["dirty-bitmaps"],
-        before: &[
-            (
-                "block-dirty-bitmap-add",
-                r#"{"node": "n0", "name": "bm0", "granularity": 65536}"#,
-            ),
-            (
-                "block-dirty-bitmap-add",
-                r#"{"node": "n0", "name": "bm1", "granularity": 65536, "disabled": true}"#,
-            ),
-            (
-                "human-monitor-command",
-                r#"{"command-line": "qemu-io n0 \"write 1M 128k\""}"#,
-            ),
-        ],
+        before: BITMAPS,
         why: "a second iterable section",
         ..PLAIN
     },
@@ -240,20 +243,7 @@ pub const CAPTURES: &[Capture] = &[
             "-device virtio-blk-pci,drive=n0,share-rw=on",
         ],
         capabilities: &["dirty-bitmaps"],
-        before: &[
-            (
-                "block-dirty-bitmap-add",
-                r#"{"node": "n0", "name": "bm0", "granularity": 65536}"#,
-            ),
-            (
-                "block-dirty-bitmap-add",
-                r#"{"node": "n0", "name": "bm1", "granularity": 65536, "disabled": true}"#,
-            ),
-            (
-                "human-monitor-command",
-                r#"{"command-line": "qemu-io n0 \"write 1M 128k\""}"#,
-            ),
-        ],
+        before: BITMAPS,
         why: "bitmaps of a disk that a device has",
         ..PLAIN
     },

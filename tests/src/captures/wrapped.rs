@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::{Capture, Firmware, PLAIN, When, take};
 use crate::debian::run;
 use crate::pattern::Report;
-use crate::{Libvirt, LibvirtRelease, PATIENCE, Qemu, Release};
+use crate::{Libvirt, LibvirtRelease, PATIENCE, Program, Qemu, Release, Spec};
 
 /// A file of `testdata/containers`.
 #[derive(Debug, Clone, Copy)]
@@ -143,42 +143,22 @@ impl Wrapped {
     fn save(&self, folder: &Path, of: LibvirtRelease, format: &str) -> Result<u64> {
         let libvirt = Libvirt::start(of, format)?;
         let listener = libvirt.listen()?;
-        let qemu = Qemu::get(Release::V10_0)?;
         let image = Firmware::Writes.image()?.context("no firmware")?;
-        let xml = format!(
-            "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
-  <name>small</name>
-  <uuid>00000000-1111-2222-3333-444444444444</uuid>
-  <memory unit='MiB'>1</memory>
-  <vcpu>1</vcpu>
+        let spec = Spec {
+            memory_mib: 1,
+            cpus: 1,
+            program: Program::Firmware,
+            ..Spec::pattern(Release::V10_0, "pc")
+        };
+        let boots = format!(
+            "<uuid>00000000-1111-2222-3333-444444444444</uuid>
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>
-    <loader readonly='yes' type='rom'>{image}</loader>
-  </os>
-  <features><acpi/></features>
-  <devices>
-    <emulator>{emulator}</emulator>
-    <controller type='usb' model='none'/>
-    <serial type='unix'>
-      <source mode='connect' path='{console}'/>
-      <target type='isa-debug'><model name='isa-debugcon'/></target>
-      <address type='isa' iobase='0xe9'/>
-    </serial>
-    <memballoon model='none'/>
-  </devices>
-  <qemu:commandline>
-    <qemu:arg value='-L'/>
-    <qemu:arg value='{firmware}'/>
-  </qemu:commandline>
-</domain>
-",
-            image = image.display(),
-            emulator = qemu.system().display(),
-            console = listener.path().display(),
-            firmware = qemu.firmware().display(),
+    <loader readonly='yes' type='rom'>{}</loader>
+  </os>",
+            image.display(),
         );
-        let described = libvirt.path().join("small.xml");
-        fs::write(&described, xml)?;
+        let described = libvirt.describe("small", &spec, &boots, &listener)?;
         libvirt.virsh(["create", &described.display().to_string()])?;
         let console = libvirt.hear(&listener)?;
         let deadline = Instant::now() + PATIENCE;

@@ -166,17 +166,38 @@ impl Libvirt {
             bail!("only pattern guests have a domain");
         };
         ensure!(!guest.disk, "a domain has no disk");
+        let boots = format!(
+            "<os>
+    <type arch='x86_64' machine='{machine}'>hvm</type>
+    <kernel>{kernel}</kernel>
+    <cmdline>{arguments}</cmdline>
+  </os>",
+            machine = spec.machine,
+            kernel = pattern::kernel()?.display(),
+            arguments = guest.arguments(spec.cpus),
+        );
+        self.describe(name, spec, &boots, listener)
+    }
+
+    /// A domain with the QEMU, memory and processors of `spec` that boots what the elements `boots` say, and whose
+    /// console is at `listener`: the file with its XML.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn describe(
+        &self,
+        name: &str,
+        spec: &Spec,
+        boots: &str,
+        listener: &Listener,
+    ) -> Result<PathBuf> {
         let qemu = Qemu::get(spec.release)?;
         let xml = format!(
             "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{name}</name>
   <memory unit='MiB'>{memory}</memory>
   <vcpu>{cpus}</vcpu>
-  <os>
-    <type arch='x86_64' machine='{machine}'>hvm</type>
-    <kernel>{kernel}</kernel>
-    <cmdline>{arguments}</cmdline>
-  </os>
+  {boots}
   <features><acpi/></features>
   <devices>
     <emulator>{emulator}</emulator>
@@ -196,9 +217,6 @@ impl Libvirt {
 ",
             memory = spec.memory_mib,
             cpus = spec.cpus,
-            machine = spec.machine,
-            kernel = pattern::kernel()?.display(),
-            arguments = guest.arguments(spec.cpus),
             emulator = qemu.system().display(),
             console = listener.path().display(),
             firmware = qemu.firmware().display(),

@@ -72,11 +72,12 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
         Format::Blocks => What::Folder,
         _ => What::Memory,
     };
+    let existing = Existing::forced(export.force);
     // Before a machine is read, which may take a while.
     if piped {
         check_pipe(global, export)?;
     } else {
-        Output::check(&export.output, what, Existing::forced(export.force))?;
+        Output::check(&export.output, what, existing)?;
     }
     let saved = Saved::open_or_rescue(global, &export.what, export.rescue)?;
     let mut report = Report {
@@ -107,7 +108,7 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
         }
     } else {
         // Signals are caught now, so nothing of it can stay behind.
-        let output = Output::begin(&export.output, what, Existing::forced(export.force))?;
+        let output = Output::begin(&export.output, what, existing)?;
         let mut files = Vec::new();
         for (name, plan) in parts {
             files.push((output.file(&name)?, plan));

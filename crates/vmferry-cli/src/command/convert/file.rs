@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use vmferry::channel;
 use vmferry::save::{self, MachineState};
 use vmferry::stream::Writer;
@@ -56,7 +56,8 @@ pub(super) fn to_file(
     let output = Output::begin(path, What::Memory, Existing::forced(convert.force))?;
     let file = output.file("")?;
     write(file.try_clone()?)?;
-    let bytes = file.metadata()?.len();
+    let failed = || format!("cannot write {}", path.display());
+    let bytes = file.metadata().with_context(failed)?.len();
     output.publish_synced()?;
     Ok((path.display().to_string(), Some(bytes)))
 }

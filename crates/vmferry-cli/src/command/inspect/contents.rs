@@ -127,7 +127,6 @@ impl Contents {
         let may_lack_channels = scanned.may_lack_channels();
         let scan = scanned.scan;
         let blocks = scan.blocks.iter().enumerate().map(|(at, block)| {
-            let total = block.used_length / scan.page_size.bytes() as u64;
             let distinct = scan.distinct(BlockIndex(at));
             let encodings = block.encodings.iter().map(|(encoding, share)| Encoded {
                 encoding: encoding_name(*encoding),
@@ -141,7 +140,7 @@ impl Contents {
                 zero_pages: block.zero,
                 data_pages: block.records - block.zero,
                 repeated_pages: distinct.map(|distinct| block.records - distinct),
-                unsent_pages: distinct.map(|distinct| total.saturating_sub(distinct)),
+                unsent_pages: scan.missing(BlockIndex(at)),
                 encodings: encodings.collect(),
             }
         });
