@@ -3,6 +3,7 @@
 pub mod args;
 pub mod command;
 pub mod export;
+mod fault;
 pub mod guardian;
 pub mod machine;
 pub mod map;

@@ -36,6 +36,7 @@ fn run(mut cli: Cli) -> Result<ExitCode> {
         Command::Save(save) => command::save::run(global, &save),
         Command::Restore(restore) => command::restore::run(global, &restore),
         Command::Serve(serve) => command::serve::run(global, &serve),
+        Command::Recover(recover) => command::recover::run(global, &recover),
         Command::List(list) => command::list::run(global, &list),
         Command::Inspect(inspect) => command::inspect::run(global, &inspect),
         Command::Map(map) => command::map::run(global, &map),

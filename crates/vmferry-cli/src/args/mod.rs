@@ -6,6 +6,7 @@ mod export;
 mod help;
 mod inspect;
 mod map;
+mod recover;
 mod report;
 mod verify;
 
@@ -22,6 +23,7 @@ pub use export::{Export, Format};
 pub use help::{Completions, Man};
 pub use inspect::Inspect;
 pub use map::Map;
+pub use recover::Recover;
 pub use report::Report;
 pub use verify::Verify;
 
@@ -88,6 +90,8 @@ pub enum Command {
     Restore(Restore),
     /// Play a checkpoint to a QEMU that is starting
     Serve(Serve),
+    /// Put right what a save that was killed has left in a machine
+    Recover(Recover),
     /// List checkpoints
     List(List),
     /// Look into a checkpoint or a saved stream

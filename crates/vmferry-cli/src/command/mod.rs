@@ -8,6 +8,7 @@ pub mod help;
 pub mod inspect;
 pub mod list;
 pub mod map;
+pub mod recover;
 pub mod report;
 pub mod restore;
 pub mod save;

@@ -5,11 +5,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -30,8 +27,8 @@ const MESSAGE_LIMIT: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Message {
-    /// Guard this; the channel and, where there is one, the monitor connection come along.
-    Plan(Plan),
+    /// Guard this; the first one brings the channel and the monitor connection along.
+    Plan(Box<Plan>),
     /// To a saver that was started by its guardian: here is the channel.
     Channel,
     /// The guardian is ready.
@@ -52,7 +49,7 @@ pub struct Lifeline {
     fds: Vec<OwnedFd>,
 }
 
-/// What came on a lifeline, or did not.
+/// What was received on a lifeline, or was not.
 #[derive(Debug)]
 pub enum Heard {
     /// A message, with the descriptors that came along.
@@ -202,81 +199,4 @@ pub fn spawn(arguments: &[&std::ffi::OsStr]) -> io::Result<(Child, Lifeline)> {
         .stdout(Stdio::from(io::stderr().as_fd().try_clone_to_owned()?))
         .spawn()?;
     Ok((child, ours.into()))
-}
-
-/// The saver's side: a guardian that was started and is ready, and hears from us until we are done.
-#[derive(Debug)]
-pub struct Saver {
-    lifeline: Arc<Lifeline>,
-    guardian: Child,
-    /// Dropping it ends the beat.
-    beating: Option<Sender<()>>,
-    beat: Option<JoinHandle<()>>,
-}
-
-/// How long a guardian may take to be ready.
-const READY: Duration = Duration::from_secs(10);
-
-/// How often a saver gives a sign of life.
-pub const BEAT: Duration = Duration::from_millis(200);
-
-impl Saver {
-    /// Starts a guardian, hands it the channel and the monitor connection, and waits until it is
-    /// ready. Nothing must have been changed before.
-    ///
-    /// From then on it gets signs of life for as long as this process goes on at all; that the store
-    /// goes on is for the caller to see.
-    ///
-    /// # Errors
-    /// It could not be started.
-    pub fn start(
-        plan: &Plan,
-        channel: BorrowedFd<'_>,
-        monitor: BorrowedFd<'_>,
-    ) -> io::Result<Self> {
-        let (guardian, mut lifeline) = spawn(&[super::COMMAND.as_ref()])?;
-        lifeline.send(&Message::Plan(plan.clone()), &[channel, monitor])?;
-        match lifeline.hear(Some(Instant::now() + READY))? {
-            Heard::Message(Message::Ready, _) => {}
-            other => {
-                let text = format!("the guardian did not get ready: {other:?}");
-                return Err(io::Error::other(text));
-            }
-        }
-        let lifeline = Arc::new(lifeline);
-        let (beating, until) = bounded(0);
-        let beats = Arc::clone(&lifeline);
-        let beat = std::thread::Builder::new()
-            .name("beat".into())
-            .spawn(move || {
-                while until.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
-                    beats.beat();
-                }
-            })?;
-        Ok(Self {
-            lifeline,
-            guardian,
-            beating: Some(beating),
-            beat: Some(beat),
-        })
-    }
-
-    /// Tells what has been changed since.
-    ///
-    /// # Errors
-    /// The guardian is gone: the save must not go on.
-    pub fn changed(&self, plan: &Plan) -> io::Result<()> {
-        self.lifeline.send(&Message::Plan(plan.clone()), &[])
-    }
-
-    /// Everything has been put back: the guardian ends.
-    pub fn done(mut self) {
-        drop(self.beating.take());
-        if let Some(beat) = self.beat.take() {
-            let _ = beat.join();
-        }
-        // A guardian that is gone needs not be told.
-        let _ = self.lifeline.send(&Message::Done, &[]);
-        let _ = self.guardian.wait();
-    }
 }

@@ -23,14 +23,21 @@
 //! For `migrate "exec:vmferry save …"` there is no monitor, and QEMU stops the guest until the
 //! command has ended. There the process that QEMU started is the guardian, and the saver is its child.
 
+mod ender;
 mod lifeline;
+pub mod note;
 mod plan;
+mod recover;
+mod saver;
 mod settle;
 mod watch;
 
-pub use lifeline::{BEAT, Heard, Lifeline, Message, Saver, spawn};
+pub use ender::{Ender, drain};
+pub use lifeline::{Heard, Lifeline, Message, spawn};
 pub use plan::{Ending, Plan};
-pub use settle::{Settled, drain, settle};
+pub use recover::{RecoverError, Recovered, recover};
+pub use saver::{BEAT, Saver};
+pub use settle::{Resume, settle};
 pub use watch::{Outcome, run_as_guardian, watch};
 
 /// The hidden command that a guardian process runs.

@@ -1,26 +1,37 @@
 //! What a guardian has to know.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine::ProcessId;
 use crate::migration::Changed;
 use crate::qmp::Version;
 
-/// What a guardian has to know to put everything back.
+/// What a guardian has to know to put everything back. The same is noted on disk, for the case that the
+/// guardian dies, too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The VM, for messages.
     pub vm: String,
+    /// The machine's QMP socket.
+    pub socket: PathBuf,
+    /// The process at its other end.
+    pub qemu: Option<ProcessId>,
     /// How the migration is ended early.
     pub ending: Ending,
     /// The name under which QEMU was given its end of the channel.
     pub fd_name: String,
-    /// Whether the guest ran before the save, and so has to run behind it.
+    /// Whether the guest ran before the save, and so has to run after it.
     pub resume: bool,
-    /// Capabilities and parameters that were changed.
+    /// Whether we have stopped the guest, or are about to.
+    pub stopped: bool,
+    /// When QEMU was asked to begin, in ms of the system's clock since it was started.
+    pub began_ms: Option<u64>,
+    /// Capabilities and parameters that were changed, or are about to be.
     pub changed: Changed,
-    /// For how long the saver may be silent.
+    /// How long the saver may be silent.
     pub patience: Duration,
 }
 
@@ -28,15 +39,17 @@ pub struct Plan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
-    /// Read everything that still comes, and drop it.
+    /// Read everything that still arrives, and drop it.
     Drain,
     /// Shut the channel down.
     Close,
+    /// Let QEMU write to its file until it is through; it needs no reader.
+    Outlast,
 }
 
 impl Ending {
-    /// For a background snapshot: QEMU 7.2 never lets the guest run again when its reader goes; 10.0
-    /// does. Of the versions between we know nothing, so they are treated as the first.
+    /// For a background snapshot over a socket or pipe: a QEMU 7.2 whose reader closes never lets the guest
+    /// run again; 10.0 does. Nothing is known of the versions between, so they are treated as the first.
     pub fn of_snapshot(version: &Version) -> Self {
         if version.at_least(10, 0) {
             Self::Close

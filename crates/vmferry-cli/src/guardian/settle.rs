@@ -1,107 +1,82 @@
-//! Putting everything back: the migration ended, settings restored, the guest running.
+//! Putting everything back: the migration ended, the guest running, settings restored.
 
-use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
-use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use super::{Ending, Plan};
 use crate::machine::run_state;
-use crate::migration;
+use crate::migration::{self, Status};
 use crate::qmp::{Client, Error, Events, Result};
-
-/// How long QEMU may take to end a migration whose channel is gone, or has been read to its end.
-const END: Duration = Duration::from_secs(60);
 
 /// After this long in `setup`, a migration will not leave it by itself (QEMU 10.0, right after a
 /// snapshot).
 const STUCK: Duration = Duration::from_secs(2);
 
-/// How often the state is asked for when no event tells of it.
+/// How often a state is asked for when no event reports it.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Run states in which a guest stands still only because it was stopped.
-const STOPPED: &[&str] = &[
-    "paused",
-    "postmigrate",
-    "finish-migrate",
-    "save-vm",
-    "prelaunch",
-];
+/// How long QEMU may take to let a guest go on by itself before it is asked to.
+const BY_ITSELF: Duration = Duration::from_secs(1);
 
-/// What came of putting everything back.
-#[derive(Debug, Default)]
-pub struct Settled {
-    /// What could not be put back, in words for whoever has to do it now.
-    pub trouble: Vec<String>,
+/// Who may be let go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// A guest whose migration has just been ours: nobody else could stop it meanwhile.
+    Ours,
+    /// A guest that was left alone since the save died: one that was stopped by us, but not one whose
+    /// migration completed, unless that was ours for certain.
+    Left {
+        /// Whether a migration that has completed was ours.
+        completed: bool,
+    },
 }
 
-impl Settled {
-    fn note(&mut self, what: &str, result: Result<()>) {
-        if let Err(error) = result {
-            self.trouble.push(format!("{what}: {error}"));
-        }
-    }
-
-    /// All of it in one line, if there is any.
-    pub fn into_text(self) -> Option<String> {
-        (!self.trouble.is_empty()).then(|| self.trouble.join("; "))
-    }
-}
-
-/// Ends the migration if one is under way, lets the guest run if it ran before, and puts settings
-/// back. `channel` is our end of the channel, if the stream has not been read to its end.
-pub fn settle(client: &Client, plan: &Plan, channel: Option<BorrowedFd<'_>>) -> Settled {
-    let mut settled = Settled::default();
-    let events = client.subscribe();
-    if let Some(channel) = channel {
-        // If the migration never began, QEMU still has its end; then nothing would ever come.
-        let closed = client.execute("closefd", json!({"fdname": plan.fd_name}));
-        settled.note(
-            "the migration",
-            end(client, plan.ending, channel, closed.is_ok()),
-        );
-    }
-    settled.note("the migration", until_ended(client, plan, &events));
-    if plan.resume {
-        settled.note("the guest is not running", resume(client));
-    }
-    settled.note("migration settings", plan.changed.put_back(client));
-    settled
-}
-
-/// Makes an end to the stream.
-fn end(client: &Client, ending: Ending, channel: BorrowedFd<'_>, never_begun: bool) -> Result<()> {
-    let under_way = migration::query(client)?.is_under_way();
-    if never_begun || !under_way {
-        return Ok(());
-    }
-    match ending {
-        Ending::Close => rustix::net::shutdown(channel, rustix::net::Shutdown::Both),
-        Ending::Drain => drain(channel),
-    }
-    .map_err(|error| Error::Io(error.into()))
-}
-
-/// Reads everything that comes, and drops it, until the other end closes.
+/// Puts everything back until `deadline`: waits until no migration is under way, lets the guest go on if it ran before, and
+/// puts settings back. The stream itself must have been ended, by reading it to its end or by an [`Ender`](super::Ender).
+/// It can be called again.
 ///
 /// # Errors
-/// It cannot be read.
-pub fn drain(channel: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        match rustix::io::read(channel, &mut *piece) {
-            Ok(0) | Err(Errno::CONNRESET) => return Ok(()),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
+/// What could not be put back, in one line.
+pub fn settle(
+    client: &Client,
+    plan: &Plan,
+    resume: Resume,
+    deadline: Instant,
+) -> std::result::Result<(), String> {
+    let mut trouble = Vec::new();
+    let mut note = |what: &str, result: Result<()>| {
+        if let Err(error) = result {
+            trouble.push(format!("{what}: {error}"));
         }
+    };
+    let events = client.subscribe();
+    // If the migration never began, QEMU still has its end of the channel. It refuses if it did begin.
+    let closed = client.execute("closefd", json!({"fdname": plan.fd_name}));
+    match closed {
+        Ok(_) | Err(Error::Refused { .. }) => {}
+        Err(error) => note("the channel", Err(error)),
+    }
+    note(
+        "the migration",
+        until_ended(client, plan, &events, deadline),
+    );
+    if plan.resume {
+        note(
+            "the guest does not run",
+            let_run(client, plan, resume, &events, deadline),
+        );
+    }
+    note("migration settings", plan.changed.put_back(client));
+    match trouble.is_empty() {
+        true => Ok(()),
+        false => Err(trouble.join("; ")),
     }
 }
 
 /// Waits until no migration is under way.
-fn until_ended(client: &Client, plan: &Plan, events: &Events) -> Result<()> {
+fn until_ended(client: &Client, plan: &Plan, events: &Events, deadline: Instant) -> Result<()> {
     let began = Instant::now();
     let mut cancelled = false;
     loop {
@@ -109,36 +84,75 @@ fn until_ended(client: &Client, plan: &Plan, events: &Events) -> Result<()> {
         if !status.is_under_way() {
             return Ok(());
         }
-        let waited = began.elapsed();
-        if waited > END {
-            return Err(Error::Timeout {
-                command: format!("end of the migration, which is '{}'", status.name()),
-                waited,
-            });
-        }
-        // Not for an ending by draining: there, cancelling is what stops the guest for ever.
-        let stuck = status.name() == "setup" && waited > STUCK;
-        if stuck && !cancelled && plan.ending == Ending::Close {
+        if may_be_cancelled(&status, plan, began) && !cancelled {
             client.execute("migrate_cancel", Value::Null)?;
             cancelled = true;
         }
-        if let Err(RecvTimeoutError::Disconnected) = events.receiver().recv_timeout(LOOK) {
-            return Err(Error::Closed);
-        }
+        let waiting = || format!("end of the migration, which is '{}'", status.name());
+        next_look(events, began, deadline, waiting)?;
     }
 }
 
-/// Lets the guest run.
-fn resume(client: &Client) -> Result<()> {
-    let state = run_state(client)?;
-    if STOPPED.contains(&state.as_str()) {
-        client.execute("cont", Value::Null)?;
-        return Ok(());
+/// Whether a migration that does not end by itself may be cancelled. In a snapshot of QEMU 7.2 that has begun,
+/// cancelling is what stops the guest for ever.
+fn may_be_cancelled(status: &Status, plan: &Plan, began: Instant) -> bool {
+    status.name() == "setup" && plan.ending != Ending::Drain && began.elapsed() > STUCK
+}
+
+/// Waits for the next event, or for a moment.
+fn next_look(
+    events: &Events,
+    began: Instant,
+    deadline: Instant,
+    waiting: impl Fn() -> String,
+) -> Result<()> {
+    if Instant::now() >= deadline {
+        return Err(Error::Timeout {
+            command: waiting(),
+            waited: began.elapsed(),
+        });
     }
-    match state.as_str() {
-        "running" => Ok(()),
-        _ => Err(Error::Protocol {
-            what: format!("run state '{state}', which the save has not caused"),
-        }),
+    match events.receiver().recv_timeout(LOOK) {
+        Err(RecvTimeoutError::Disconnected) => Err(Error::Closed),
+        _ => Ok(()),
+    }
+}
+
+/// Lets the guest go on, unless it stands still for a reason of its own.
+fn let_run(
+    client: &Client,
+    plan: &Plan,
+    resume: Resume,
+    events: &Events,
+    deadline: Instant,
+) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let state = run_state(client)?;
+        let go_on = match state.as_str() {
+            "paused" | "prelaunch" if plan.stopped => true,
+            // Only its management could have stopped it.
+            "paused" | "prelaunch" => return Ok(()),
+            "postmigrate" => match resume {
+                Resume::Ours | Resume::Left { completed: true } => true,
+                Resume::Left { completed: false } => {
+                    return Err(Error::Protocol {
+                        what: "'postmigrate': another migration of this machine may have completed after \
+                               the save. If it has not been migrated away, say 'cont' in its monitor"
+                            .into(),
+                    });
+                }
+            },
+            // QEMU ends what it does here by itself, and lets the guest go on unless it completed.
+            "finish-migrate" | "save-vm" => began.elapsed() > BY_ITSELF,
+            // It runs; or its guest has shut down, crashed, or waits for its disk.
+            _ => return Ok(()),
+        };
+        if go_on {
+            client.execute("cont", Value::Null)?;
+            return Ok(());
+        }
+        let waiting = || format!("the guest, whose run state is '{state}'");
+        next_look(events, began, deadline, waiting)?;
     }
 }

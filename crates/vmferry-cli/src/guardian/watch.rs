@@ -1,7 +1,7 @@
 //! The guardian's own part: watching the lifeline, and taking over.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -10,8 +10,26 @@ use rustix::process::{PidfdFlags, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::lifeline::{Heard, Message};
-use super::{Lifeline, Plan, settle};
+use super::note::NoteFile;
+use super::{Ender, Lifeline, Plan, Resume, settle};
+use crate::fault;
 use crate::qmp::Client;
+use crate::ui;
+
+/// How long a saver may take until its first message.
+const FIRST: Duration = Duration::from_secs(30);
+
+/// How long QEMU may take to put things right in one attempt. There is another one until it has, or is gone.
+const ATTEMPT: Duration = Duration::from_secs(30);
+
+/// How long one command may take.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The time between two attempts.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// For how long a machine is tried whose process is not known, when its monitor cannot be reached.
+const UNKNOWN: Duration = Duration::from_secs(600);
 
 /// What became of a saver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,24 +44,26 @@ pub enum Outcome {
     Silent,
 }
 
-/// Watches a saver until it is through, is gone, or has been silent for `patience`. `changed` is
-/// told of plans that come meanwhile.
-///
-/// # Errors
-/// The lifeline cannot be read.
+/// Watches a saver until it is through, is gone, or has been silent for `patience`. `changed` gets
+/// the plans that arrive meanwhile.
 pub fn watch(
     lifeline: &mut Lifeline,
     patience: Duration,
     mut changed: impl FnMut(Plan),
-) -> io::Result<Outcome> {
+) -> Outcome {
     loop {
-        match lifeline.hear(Some(Instant::now() + patience))? {
-            Heard::Message(Message::Done, _) => return Ok(Outcome::Done),
-            Heard::Message(Message::Read, _) => return Ok(Outcome::Read),
-            Heard::Message(Message::Plan(plan), _) => changed(plan),
-            Heard::Message(_, _) => {}
-            Heard::Silence => return Ok(Outcome::Silent),
-            Heard::Gone => return Ok(Outcome::Gone),
+        match lifeline.hear(Some(Instant::now() + patience)) {
+            Ok(Heard::Message(Message::Done, _)) => return Outcome::Done,
+            Ok(Heard::Message(Message::Read, _)) => return Outcome::Read,
+            Ok(Heard::Message(Message::Plan(plan), _)) => changed(*plan),
+            Ok(Heard::Message(_, _)) => {}
+            Ok(Heard::Silence) => return Outcome::Silent,
+            Ok(Heard::Gone) => return Outcome::Gone,
+            // A saver whose last words are torn, or make no sense, is not to be relied on.
+            Err(error) => {
+                tracing::debug!(%error, "the lifeline is broken");
+                return Outcome::Silent;
+            }
         }
     }
 }
@@ -57,17 +77,24 @@ pub fn run_as_guardian() -> io::Result<()> {
     let saver = rustix::process::getppid()
         .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
     let mut lifeline = Lifeline::inherited()?;
-    let Heard::Message(Message::Plan(mut plan), fds) = lifeline.hear(None)? else {
+    let first = lifeline.hear(Some(Instant::now() + FIRST))?;
+    let Heard::Message(Message::Plan(mut plan), fds) = first else {
         return Err(io::Error::other("a guardian is started by 'vmferry save'"));
     };
     let Ok([channel, monitor]) = <[OwnedFd; 2]>::try_from(fds) else {
         return Err(io::Error::other(
-            "the channel and the monitor did not come along",
+            "the channel and the monitor were not sent along",
         ));
     };
-    lifeline.send(&Message::Ready, &[])?;
+    fault::at("guardian:planned");
+    // A saver that is gone already has changed nothing, which is found out below.
+    let _ = lifeline.send(&Message::Ready, &[]);
+    fault::at("guardian:ready");
 
-    let outcome = watch(&mut lifeline, plan.patience, |newer| plan = newer)?;
+    let outcome = watch(&mut lifeline, plan.patience, |newer| {
+        fault::at("guardian:hears-a-plan");
+        *plan = newer;
+    });
     if matches!(outcome, Outcome::Done | Outcome::Read) {
         return Ok(());
     }
@@ -76,19 +103,61 @@ pub fn run_as_guardian() -> io::Result<()> {
         // channel and speak to a monitor that are not its own any more.
         let _ = rustix::process::pidfd_send_signal(saver, Signal::KILL);
     }
-    let trouble = match Client::adopt(monitor) {
-        Ok(client) => settle(&client, &plan, Some(channel.as_fd())).into_text(),
-        Err(error) => Some(error.to_string()),
-    };
-    // Nobody else can say it any more.
+    fault::at("guardian:takes-over");
+    take_over(&plan, channel, monitor)
+}
+
+/// Puts everything back, however long that takes.
+fn take_over(plan: &Plan, channel: OwnedFd, monitor: OwnedFd) -> io::Result<()> {
+    // First of all: QEMU's monitor may be dead until this is done.
+    let _ender = Ender::start(plan.ending, channel)?;
     let vm = &plan.vm;
-    match trouble {
-        None => eprintln!("vmferry: the save of '{vm}' has ended early; its guest goes on"),
-        Some(trouble) => {
-            eprintln!("vmferry: the save of '{vm}' has ended early; see to its guest: {trouble}");
+    let mut client = Client::adopt(monitor).map(patient);
+    let began = Instant::now();
+    let mut said = false;
+    loop {
+        let trouble = match &client {
+            Ok(client) => settle(client, plan, Resume::Ours, Instant::now() + ATTEMPT),
+            Err(error) => Err(error.to_string()),
+        };
+        fault::at("guardian:settled");
+        let Err(trouble) = trouble else {
+            let _ = NoteFile::of(plan).map(|note| note.remove());
+            ui::note(format_args!(
+                "the save of '{vm}' has ended early; its guest goes on"
+            ));
+            return Ok(());
+        };
+        let is_gone = match plan.qemu {
+            Some(qemu) => !qemu.is_alive(),
+            None => began.elapsed() > UNKNOWN,
+        };
+        if is_gone {
+            let _ = NoteFile::of(plan).map(|note| note.remove());
+            ui::note(format_args!(
+                "the save of '{vm}' has ended early, and its QEMU is gone"
+            ));
+            return Ok(());
+        }
+        if !said {
+            ui::warn(format_args!(
+                "the save of '{vm}' has ended early, and its guest may stand still: {trouble}. This goes on \
+                 trying (process {}); after its end, 'vmferry recover --qmp unix:{}' does the same",
+                std::process::id(),
+                plan.socket.display()
+            ));
+            said = true;
+        }
+        std::thread::sleep(AGAIN);
+        if client.as_ref().map_or(true, Client::is_closed) {
+            client = Client::connect(&plan.socket, COMMAND_PATIENCE).map(patient);
         }
     }
-    Ok(())
+}
+
+fn patient(mut client: Client) -> Client {
+    client.set_patience(COMMAND_PATIENCE);
+    client
 }
 
 /// Nothing that is meant for the saver ends the guardian: neither Ctrl-C nor a closed terminal.

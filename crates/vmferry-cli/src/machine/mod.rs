@@ -9,5 +9,7 @@ mod ram;
 pub use block::{block_devices, is_writable};
 pub use command_line::{Recorded, shell_words};
 pub use facts::{endianness, learn, machine_type, run_state};
-pub use process::{Process, qemu_above};
+#[cfg(feature = "faults")]
+pub use process::children;
+pub use process::{Process, ProcessId, qemu_above};
 pub use ram::RamListing;

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
 
 /// What the system says of a process; what it does not let us see is missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +45,55 @@ impl Process {
     }
 }
 
+/// A process, told apart from a later one that has the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Its number.
+    pub pid: i32,
+    /// When it was started, in clock ticks since the system was.
+    pub start: u64,
+}
+
+impl ProcessId {
+    /// The process that has this number now, if there is one.
+    pub fn of(pid: Pid) -> Option<Self> {
+        let stat = Stat::read(pid)?;
+        let start = stat.word(19)?.parse().ok()?;
+        let pid = pid.as_raw_nonzero().get();
+        Some(Self { pid, start })
+    }
+
+    /// This process.
+    pub fn ours() -> Option<Self> {
+        Self::of(rustix::process::getpid())
+    }
+
+    /// Whether it still runs. A process that is dead and not yet waited for does not.
+    pub fn is_alive(self) -> bool {
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return false;
+        };
+        let dead = |stat: Stat| matches!(stat.word(0), Some("Z" | "X"));
+        Self::of(pid) == Some(self) && !Stat::read(pid).is_none_or(dead)
+    }
+}
+
+/// What `/proc/PID/stat` says after the name.
+struct Stat(String);
+
+impl Stat {
+    fn read(pid: Pid) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+        // The name, in parentheses, may hold anything.
+        let (_, rest) = stat.rsplit_once(')')?;
+        Some(Self(rest.to_owned()))
+    }
+
+    fn word(&self, number: usize) -> Option<&str> {
+        self.0.split_whitespace().nth(number)
+    }
+}
+
 /// The QEMU that started us, if one of our ancestors is one: with `migrate "exec:…"` it is our parent
 /// or, behind a shell, our grandparent.
 pub fn qemu_above() -> Option<Process> {
@@ -60,11 +110,18 @@ pub fn qemu_above() -> Option<Process> {
     None
 }
 
+/// The processes that `pid` has started and that are still its own.
+#[cfg(feature = "faults")]
+pub fn children(pid: Pid) -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+        .filter(|child| parent(*child) == Some(pid))
+        .collect()
+}
+
 fn parent(pid: Pid) -> Option<Pid> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The name, in parentheses, may hold anything; the parent is the second word behind it.
-    let behind_name = stat.get(stat.rfind(')')? + 1..)?;
-    Pid::from_raw(behind_name.split_whitespace().nth(1)?.parse().ok()?)
+    Pid::from_raw(Stat::read(pid)?.word(1)?.parse().ok()?)
 }
 
 #[cfg(test)]
@@ -81,5 +138,20 @@ mod tests {
             parent(rustix::process::getpid()),
             rustix::process::getppid()
         );
+    }
+
+    #[test]
+    fn a_process_is_alive_until_it_ends_and_is_not_another_with_its_number() {
+        let us = ProcessId::ours().unwrap();
+        assert!(us.is_alive());
+        let later = ProcessId {
+            start: us.start + 1,
+            ..us
+        };
+        assert!(!later.is_alive());
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let id = ProcessId::of(Pid::from_child(&child));
+        child.wait().unwrap();
+        assert!(!id.unwrap().is_alive());
     }
 }

@@ -3,5 +3,5 @@
 mod settings;
 mod status;
 
-pub use settings::{Changed, Wanted};
-pub use status::{Status, glance, query};
+pub use settings::{Changed, DOWNTIME_LIMIT, LONGEST_DOWNTIME, MAX_BANDWIDTH, Wanted};
+pub use status::{Glance, Status, glance, query};

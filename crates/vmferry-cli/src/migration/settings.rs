@@ -14,11 +14,45 @@ pub struct Wanted {
     parameters: Map<String, Value>,
 }
 
-/// What was changed, with the values from before: enough for another process to put them back.
+/// What is changed for a migration, with the values from before: enough for another process to put them
+/// back.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Changed {
-    capabilities: BTreeMap<String, bool>,
-    parameters: Map<String, Value>,
+    capabilities: BTreeMap<String, Change>,
+    parameters: BTreeMap<String, Change>,
+}
+
+/// One changed value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Change {
+    before: Value,
+    wanted: Value,
+    /// Values that we may set later.
+    #[serde(default)]
+    later: Vec<Value>,
+}
+
+impl Change {
+    fn new(before: Value, wanted: Value) -> Self {
+        Self {
+            before,
+            wanted,
+            later: Vec::new(),
+        }
+    }
+
+    /// Whether a value is one of ours. Any other was set by somebody else since, and stays.
+    fn is_ours(&self, now: &Value) -> bool {
+        *now == self.wanted || self.later.contains(now)
+    }
+
+    fn is_stale(&self, now: Option<&Value>) -> bool {
+        now.is_some_and(|now| *now != self.before && self.is_ours(now))
+    }
+
+    fn is_untouched(&self, now: Option<&Value>) -> bool {
+        now.is_none_or(|now| *now == self.before || self.is_ours(now))
+    }
 }
 
 /// Capabilities that change what is in the stream, or where it goes, so that no reader of a plain
@@ -42,6 +76,15 @@ const NOT_PLAIN: &[&str] = &[
     "mapped-ram",
 ];
 
+/// The parameter that decides when QEMU stops a machine for the rest of its memory, in ms.
+pub const DOWNTIME_LIMIT: &str = "downtime-limit";
+
+/// The largest value that QEMU takes for it.
+pub const LONGEST_DOWNTIME: u64 = 2_000_000;
+
+/// The parameter that bounds the stream, in bytes for each second; 0 is no bound.
+pub const MAX_BANDWIDTH: &str = "max-bandwidth";
+
 /// Capabilities that QEMU refuses together with `background-snapshot`.
 const NOT_WITH_SNAPSHOT: &[&str] = &[
     "auto-converge",
@@ -59,7 +102,7 @@ impl Wanted {
             wanted.capabilities.insert(name, false);
         }
         wanted.capabilities.insert("events", true);
-        wanted.parameters.insert("max-bandwidth".into(), json!(0));
+        wanted.parameters.insert(MAX_BANDWIDTH.into(), json!(0));
         // A descriptor of ours speaks no TLS.
         wanted.parameters.insert("tls-creds".into(), json!(""));
         wanted.parameters.insert("mode".into(), json!("normal"));
@@ -76,6 +119,16 @@ impl Wanted {
         wanted
     }
 
+    /// A machine that QEMU stops by itself, as soon as it has measured how fast the stream goes: after
+    /// its first tenth of a second. If the stream breaks, QEMU lets the guest go on by itself, too.
+    pub fn stopping() -> Self {
+        let mut wanted = Self::plain();
+        wanted
+            .parameters
+            .insert(DOWNTIME_LIMIT.into(), json!(LONGEST_DOWNTIME));
+        wanted
+    }
+
     /// A destination of a lazy restore.
     pub fn lazy_destination() -> Self {
         let mut wanted = Self::plain();
@@ -83,74 +136,136 @@ impl Wanted {
         wanted
     }
 
-    /// Sets what is not set already. Capabilities and parameters that this QEMU does not have are
-    /// left out, except one that must be on.
+    /// What has to be changed in this QEMU, which is not done yet. Capabilities and parameters that it
+    /// does not have are left out, except one that must be on: that is for QEMU to refuse.
     ///
     /// # Errors
-    /// QEMU refuses; then nothing is left changed.
-    pub fn set(&self, client: &Client) -> Result<Changed> {
+    /// The monitor does not answer.
+    pub fn compare(&self, client: &Client) -> Result<Changed> {
         let mut changed = Changed::default();
-        let mut request = BTreeMap::new();
         let now = capabilities(client)?;
         for (name, state) in &self.capabilities {
-            match now.get(*name) {
-                Some(before) if before == state => {}
-                Some(before) => {
-                    changed.capabilities.insert((*name).to_owned(), *before);
-                    request.insert((*name).to_owned(), *state);
-                }
-                // Let QEMU say that it does not have it.
-                None if *state => drop(request.insert((*name).to_owned(), true)),
-                None => {}
+            let before = now.get(*name).copied().unwrap_or(false);
+            if before != *state {
+                let change = Change::new(before.into(), (*state).into());
+                changed.capabilities.insert((*name).to_owned(), change);
             }
         }
-        set_capabilities(client, &request)?;
-        if let Err(error) = self.set_parameters(client, &mut changed) {
-            // What QEMU says to the second refusal would only hide the first.
-            let _ = changed.put_back(client);
-            return Err(error);
+        let now = parameters(client)?;
+        for (name, value) in &self.parameters {
+            if let Some(before) = now.get(name).filter(|before| *before != value) {
+                let change = Change::new(before.clone(), value.clone());
+                changed.parameters.insert(name.clone(), change);
+            }
         }
         Ok(changed)
     }
 
-    fn set_parameters(&self, client: &Client, changed: &mut Changed) -> Result<()> {
-        let now = client.execute("query-migrate-parameters", Value::Null)?;
-        let mut request = Map::new();
-        for (name, value) in &self.parameters {
-            match now.get(name) {
-                None => {}
-                Some(before) if before == value => {}
-                Some(before) => {
-                    changed.parameters.insert(name.clone(), before.clone());
-                    request.insert(name.clone(), value.clone());
-                }
-            }
-        }
-        if request.is_empty() {
-            return Ok(());
-        }
-        let set = client.execute("migrate-set-parameters", Value::Object(request));
-        if set.is_err() {
-            // QEMU sets all of them or none.
-            changed.parameters.clear();
-        }
-        set.map(drop)
+    /// Sets what is not set already.
+    ///
+    /// # Errors
+    /// QEMU refuses; then nothing is left changed.
+    pub fn set(&self, client: &Client) -> Result<Changed> {
+        let changed = self.compare(client)?;
+        changed.apply(client)?;
+        Ok(changed)
     }
 }
 
 impl Changed {
-    /// Puts everything back as it was.
+    /// Sets everything as wanted.
+    ///
+    /// # Errors
+    /// QEMU refuses; then nothing is left changed.
+    pub fn apply(&self, client: &Client) -> Result<()> {
+        let wanted = |(name, change): (&String, &Change)| (name.clone(), change.wanted.clone());
+        set_capabilities(client, &self.capabilities.iter().map(wanted).collect())?;
+        let set = set_parameters(client, self.parameters.iter().map(wanted).collect());
+        if set.is_err() {
+            // What QEMU says to a second refusal would only hide the first.
+            let _ = self.put_back(client);
+        }
+        set
+    }
+
+    /// Adds a value that a parameter may be set to later, so that it is put back with the rest.
+    ///
+    /// # Errors
+    /// The monitor does not answer.
+    pub fn allow(&mut self, client: &Client, name: &str, value: Value) -> Result<()> {
+        if !self.parameters.contains_key(name) {
+            // A parameter that this QEMU does not have will not be set.
+            if let Some(before) = parameters(client)?.remove(name) {
+                let change = Change::new(before.clone(), before);
+                self.parameters.insert(name.to_owned(), change);
+            }
+        }
+        if let Some(change) = self.parameters.get_mut(name) {
+            change.later.push(value);
+        }
+        Ok(())
+    }
+
+    /// What a parameter was before it was changed, if it was.
+    pub fn parameter_before(&self, name: &str) -> Option<&Value> {
+        self.parameters.get(name).map(|change| &change.before)
+    }
+
+    /// Whether every value still is one that we set: nobody else has used this migration since.
+    ///
+    /// # Errors
+    /// The monitor does not answer.
+    pub fn is_intact(&self, client: &Client) -> Result<bool> {
+        let now = capabilities(client)?;
+        let parameters = parameters(client)?;
+        let state = |name: &String| now.get(name).copied().map(Value::from);
+        let mut capabilities = self.capabilities.iter();
+        let mut changes = self.parameters.iter();
+        Ok(
+            capabilities.all(|(name, change)| change.is_untouched(state(name).as_ref()))
+                && changes.all(|(name, change)| change.is_untouched(parameters.get(name))),
+        )
+    }
+
+    /// Puts back what still has a value of ours. It can be called again.
     ///
     /// # Errors
     /// QEMU refuses, as it does while a migration is under way.
     pub fn put_back(&self, client: &Client) -> Result<()> {
-        set_capabilities(client, &self.capabilities)?;
+        if !self.capabilities.is_empty() {
+            let now = capabilities(client)?;
+            let state = |name: &String| now.get(name).copied().map(Value::from);
+            let back = self.capabilities.iter();
+            let back = back.filter(|(name, change)| change.is_stale(state(name).as_ref()));
+            let back = back.map(|(name, change)| (name.clone(), change.before.clone()));
+            set_capabilities(client, &back.collect())?;
+        }
         if !self.parameters.is_empty() {
-            let parameters = Value::Object(self.parameters.clone());
-            client.execute("migrate-set-parameters", parameters)?;
+            let now = parameters(client)?;
+            let back = self.parameters.iter();
+            let back = back.filter(|(name, change)| change.is_stale(now.get(*name)));
+            let back = back.map(|(name, change)| (name.clone(), change.before.clone()));
+            set_parameters(client, back.collect())?;
         }
         Ok(())
     }
+}
+
+fn parameters(client: &Client) -> Result<Map<String, Value>> {
+    match client.execute("query-migrate-parameters", Value::Null)? {
+        Value::Object(parameters) => Ok(parameters),
+        _ => Ok(Map::new()),
+    }
+}
+
+/// QEMU sets all of them or none.
+fn set_parameters(client: &Client, values: Map<String, Value>) -> Result<()> {
+    if values.is_empty() {
+        return Ok(());
+    }
+    client
+        .execute("migrate-set-parameters", Value::Object(values))
+        .map(drop)
 }
 
 fn capabilities(client: &Client) -> Result<BTreeMap<String, bool>> {
@@ -167,7 +282,7 @@ fn capabilities(client: &Client) -> Result<BTreeMap<String, bool>> {
         .collect())
 }
 
-fn set_capabilities(client: &Client, states: &BTreeMap<String, bool>) -> Result<()> {
+fn set_capabilities(client: &Client, states: &Map<String, Value>) -> Result<()> {
     if states.is_empty() {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::qmp::{Client, Error, Result};
+use crate::qmp::{Client, Error, Pending, Result};
 
 /// What `query-migrate` says. States and members that this version does not know pass.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -17,6 +17,8 @@ pub struct Status {
     pub error_desc: Option<String>,
     /// Why this machine cannot migrate at all.
     pub blocked_reasons: Vec<String>,
+    /// How long it took, in ms; 0 where it has not ended.
+    pub total_time: u64,
     /// How the RAM goes.
     pub ram: Ram,
 }
@@ -66,6 +68,44 @@ pub fn glance(client: &Client) -> Result<Option<Status>> {
         Ok(value) => Ok(Some(Status::deserialize(value).unwrap_or_default())),
         Err(Error::Timeout { .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Looks at the state of the migration now and then, without ever waiting for the monitor: while the last
+/// question has no answer, no other one is asked.
+#[derive(Debug)]
+pub struct Glance<'a> {
+    client: &'a Client,
+    asked: Option<Pending<'a>>,
+}
+
+impl<'a> Glance<'a> {
+    /// Nothing is asked yet.
+    pub fn new(client: &'a Client) -> Self {
+        let asked = None;
+        Self { client, asked }
+    }
+
+    /// The answer to the last question, if there is one, and the next question.
+    ///
+    /// # Errors
+    /// The monitor is gone.
+    pub fn look(&mut self) -> Result<Option<Status>> {
+        let status = match self.asked.take().map(Pending::poll) {
+            Some(Err(unanswered)) => {
+                self.asked = Some(unanswered);
+                return Ok(None);
+            }
+            Some(Ok(answer)) => Some(Status::deserialize(answer?).unwrap_or_default()),
+            None => None,
+        };
+        match self.client.begin("query-migrate", Value::Null) {
+            Ok(pending) => self.asked = Some(pending),
+            // Its socket is full: a monitor that has much to catch up with.
+            Err(Error::Io(_)) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(status)
     }
 }
 

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use serde_json::{Value, json};
 
 use super::message::{Message, Refusal};
 use super::transport::{self, Lines};
-use super::{Error, Event, Result, Version};
+use super::{Error, Event, Events, Result, Version};
 
 /// How long a command may take, unless told otherwise. QEMU answers within milliseconds while its
 /// main loop turns.
@@ -21,6 +21,10 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Events that are kept for a subscriber who does not look.
 const QUEUE: usize = 4096;
+
+/// A byte that is not text makes QEMU forget half a command. It answers with an error without an id,
+/// which nobody waits for.
+const FORGET: &[u8; 2] = b"\xff\n";
 
 type Outcome = std::result::Result<Value, Refusal>;
 
@@ -32,13 +36,15 @@ pub struct Client {
     wake: Option<OwnedFd>,
     reader: Option<JoinHandle<()>>,
     version: Option<Version>,
+    patience: Duration,
 }
 
 #[derive(Debug)]
 struct Shared {
     socket: OwnedFd,
-    /// Keeps two commands from being written into each other.
-    writing: Mutex<()>,
+    /// Keeps two commands from being written into each other; true if the last one may have been
+    /// written in part.
+    writing: Mutex<bool>,
     last_id: AtomicU64,
     state: Mutex<State>,
 }
@@ -107,10 +113,11 @@ impl Client {
     /// The connection is broken.
     pub fn adopt(socket: OwnedFd) -> Result<Self> {
         let client = Self::start(socket, Lines::torn(), None)?;
-        // A byte that is no text makes QEMU forget half a command. It answers with an error
-        // without an id, which nobody waits for.
-        let deadline = Instant::now() + COMMAND_TIMEOUT;
-        transport::send(client.shared.socket.as_fd(), b"\xff\n", &[], deadline)?;
+        *client
+            .shared
+            .writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = true;
         Ok(client)
     }
 
@@ -119,7 +126,7 @@ impl Client {
             .map_err(std::io::Error::from)?;
         let shared = Arc::new(Shared {
             socket,
-            writing: Mutex::new(()),
+            writing: Mutex::new(false),
             last_id: AtomicU64::new(0),
             state: Mutex::default(),
         });
@@ -132,6 +139,7 @@ impl Client {
             wake: Some(wake),
             reader: Some(reader),
             version,
+            patience: COMMAND_TIMEOUT,
         })
     }
 
@@ -154,12 +162,17 @@ impl Client {
         self.shared.socket.as_fd()
     }
 
-    /// Runs a command and gives what it returns. `arguments` is an object, or null for none.
+    /// Sets how long a command may take unless its caller says otherwise; half a minute at first.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// Runs a command and gives its result.
     ///
     /// # Errors
-    /// QEMU refuses the command, does not answer in half a minute, or goes away.
+    /// QEMU refuses the command, does not answer within the client's patience, or goes away.
     pub fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
-        self.execute_with(command, arguments, &[], COMMAND_TIMEOUT)
+        self.execute_with(command, arguments, &[], self.patience)
     }
 
     /// Runs a command that may take as long as `patience`, and sends descriptors along.
@@ -174,6 +187,33 @@ impl Client {
         patience: Duration,
     ) -> Result<Value> {
         let deadline = Instant::now() + patience;
+        let pending = self.send(command, arguments, fds, deadline)?;
+        match pending.reply.recv_deadline(deadline) {
+            Ok(outcome) => pending.result(outcome),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::Closed),
+            Err(RecvTimeoutError::Timeout) => Err(Error::Timeout {
+                command: command.to_owned(),
+                waited: patience,
+            }),
+        }
+    }
+
+    /// Sends a command without waiting for its reply: for a monitor that may be busy just now. If its
+    /// socket is full, the command is not sent.
+    ///
+    /// # Errors
+    /// QEMU is gone, or its socket is full.
+    pub fn begin(&self, command: &str, arguments: Value) -> Result<Pending<'_>> {
+        self.send(command, arguments, &[], Instant::now())
+    }
+
+    fn send(
+        &self,
+        command: &str,
+        arguments: Value,
+        fds: &[BorrowedFd<'_>],
+        deadline: Instant,
+    ) -> Result<Pending<'_>> {
         // Unique also on a connection that another process has used before.
         let number = self.shared.last_id.fetch_add(1, Ordering::Relaxed);
         let id = format!("vmferry-{}-{number}", std::process::id());
@@ -192,39 +232,26 @@ impl Client {
             }
             state.pending.insert(id.clone(), sender);
         }
-        let sent = {
-            let _writing = self
-                .shared
-                .writing
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            transport::send(self.shared.socket.as_fd(), &text, fds, deadline)
+        let pending = Pending {
+            shared: &self.shared,
+            command: command.to_owned(),
+            id,
+            reply,
         };
-        let reply = match sent {
-            Ok(()) => reply.recv_deadline(deadline),
-            Err(error) => {
-                self.shared.state().pending.remove(&id);
-                return Err(match error.kind() {
-                    std::io::ErrorKind::BrokenPipe => Error::Closed,
-                    _ => error.into(),
-                });
-            }
-        };
-        match reply {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(refusal)) => Err(Error::Refused {
-                command: command.to_owned(),
-                class: refusal.class,
-                description: refusal.description,
-            }),
-            Err(RecvTimeoutError::Disconnected) => Err(Error::Closed),
-            Err(RecvTimeoutError::Timeout) => {
-                self.shared.state().pending.remove(&id);
-                Err(Error::Timeout {
-                    command: command.to_owned(),
-                    waited: patience,
-                })
-            }
+        let mut torn = self
+            .shared
+            .writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *torn {
+            text.splice(0..0, *FORGET);
+        }
+        let sent = transport::send(self.shared.socket.as_fd(), &text, fds, deadline);
+        *torn = sent.is_err();
+        match sent {
+            Ok(()) => Ok(pending),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Error::Closed),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -238,7 +265,7 @@ impl Client {
     /// # Errors
     /// As for [`Client::execute`].
     pub fn getfd(&self, name: &str, fd: BorrowedFd<'_>) -> Result<()> {
-        self.execute_with("getfd", json!({"fdname": name}), &[fd], COMMAND_TIMEOUT)
+        self.execute_with("getfd", json!({"fdname": name}), &[fd], self.patience)
             .map(drop)
     }
 
@@ -272,45 +299,41 @@ impl Drop for Client {
     }
 }
 
-/// Events in the order in which they came.
+/// A command that was sent, and whose reply has not been taken.
 #[derive(Debug)]
-pub struct Events {
-    receiver: Receiver<Event>,
+pub struct Pending<'a> {
+    shared: &'a Shared,
+    command: String,
+    id: String,
+    reply: Receiver<Outcome>,
 }
 
-impl Events {
-    /// The queue itself, for waiting on several things at once. It ends when the connection does.
-    pub fn receiver(&self) -> &Receiver<Event> {
-        &self.receiver
-    }
-
-    /// The next event that `wanted` takes, passing over others, until `deadline`.
+impl Pending<'_> {
+    /// The reply, if it has arrived; else the command, to be asked again.
     ///
     /// # Errors
-    /// None came in time (`what` says what was waited for), or the connection is closed.
-    pub fn wait_for<T>(
-        &self,
-        what: &str,
-        deadline: Instant,
-        mut wanted: impl FnMut(&Event) -> Option<T>,
-    ) -> Result<T> {
-        let began = Instant::now();
-        loop {
-            match self.receiver.recv_deadline(deadline) {
-                Ok(event) => {
-                    if let Some(found) = wanted(&event) {
-                        return Ok(found);
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => return Err(Error::Closed),
-                Err(RecvTimeoutError::Timeout) => {
-                    return Err(Error::Timeout {
-                        command: what.to_owned(),
-                        waited: began.elapsed(),
-                    });
-                }
-            }
+    /// QEMU is gone.
+    pub fn poll(self) -> std::result::Result<Result<Value>, Self> {
+        match self.reply.try_recv() {
+            Ok(outcome) => Ok(self.result(outcome)),
+            Err(TryRecvError::Disconnected) => Ok(Err(Error::Closed)),
+            Err(TryRecvError::Empty) => Err(self),
         }
+    }
+
+    fn result(&self, outcome: Outcome) -> Result<Value> {
+        outcome.map_err(|refusal| Error::Refused {
+            command: self.command.clone(),
+            class: refusal.class,
+            description: refusal.description,
+        })
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        // A reply that arrives later has nobody to go to.
+        self.shared.state().pending.remove(&self.id);
     }
 }
 

@@ -9,9 +9,11 @@
 
 mod client;
 mod error;
+mod events;
 mod message;
 mod transport;
 
-pub use client::{Client, Events};
+pub use client::{Client, Pending};
 pub use error::{Error, Result};
+pub use events::Events;
 pub use message::{Event, Version};

@@ -10,6 +10,7 @@
 //! | [`Socket`] | a connected stream socket: unix, tcp, vsock | shutdown, descriptors (unix), zero-copy (tcp) |
 //! | [`Fd`] | any descriptor that can be read or written: a pipe, an inherited one | |
 //! | [`File`] | a regular file, from an offset on | seek, positioned |
+//! | [`Follow`] | a file that another process still writes to | shutdown |
 //! | [`Exec`] | a child process; its failure is the channel's | |
 //! | [`Memory`], [`Bytes`] | a vector to write to, a slice to read from | seek, positioned |
 //! | [`Null`] | takes everything, gives nothing | |
@@ -25,6 +26,7 @@
 mod exec;
 mod fd;
 mod file;
+mod follow;
 mod memory;
 mod null;
 mod poll;
@@ -38,6 +40,7 @@ pub mod tls;
 pub use exec::{Exec, ExecReader, ExecWriter};
 pub use fd::Fd;
 pub use file::File;
+pub use follow::{Follow, FollowHandle};
 pub use memory::{Bytes, Memory};
 pub use null::Null;
 pub use socket::{Socket, SocketReader, SocketWriter};

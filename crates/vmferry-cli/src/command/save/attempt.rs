@@ -1,33 +1,34 @@
 //! One attempt at a save, in one mode: from the first change in QEMU to the last that is put back.
 
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use crossbeam_channel::{Receiver, select, tick};
 use serde_json::{Value, json};
-use vmferry::channel::{Duplex, Socket};
-use vmferry::load::Summary;
+use vmferry::load::{LoadError, Summary};
 use vmferry_store::manifest::SaveMode;
 use vmferry_store::{SaveOptions, Store, VmName, Writer};
 
+use super::channel::{Channel, ChannelHandle};
 use super::intake::{Intake, Taken};
+use super::pace::Pace;
 use super::pause::Pause;
 use super::refusal::Guest;
-use crate::guardian::{BEAT, Ending, Plan, Saver, settle};
-use crate::migration::{self, Wanted};
+use super::wait::Waiting;
+use crate::fault;
+use crate::guardian::{BEAT, Ender, Ending, Plan, Resume, Saver, note, settle};
+use crate::machine::ProcessId;
+use crate::migration::{self, DOWNTIME_LIMIT, LONGEST_DOWNTIME, Wanted};
 use crate::qmp::{self, Client, Event, Events};
-use crate::ui::{Interrupted, Progress, RamSnapshot, Signals, Snapshot, StoreSnapshot};
+use crate::ui::{Progress, Signals};
 
 /// How much longer than we the guardian waits before it takes us for dead; and how long a thread that
 /// has nothing left to do may take to end.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Rounds over the dirty pages after which a guest that writes faster than we read is stopped for the
-/// rest, and the time after which that is done anyway.
-const LIVE_ROUNDS: u64 = 12;
-const LIVE_TIME: Duration = Duration::from_secs(300);
+/// How long QEMU may at least take to put things right, before it is left to the guardian.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// How often a migration is begun again when QEMU has not cleared the one before away.
 const BEGIN_AGAIN: u32 = 50;
@@ -35,11 +36,15 @@ const BEGIN_AGAIN: u32 = 50;
 /// What one attempt needs.
 pub(super) struct Attempt<'a> {
     pub(super) client: &'a Client,
+    pub(super) socket: &'a Path,
     pub(super) version: &'a qmp::Version,
     pub(super) store: &'a Store,
     pub(super) vm: &'a VmName,
     pub(super) mode: SaveMode,
     pub(super) guest: Guest,
+    /// Whether the machine has to be stopped before its migration begins, because this QEMU loses
+    /// what it writes meanwhile.
+    pub(super) stop_first: bool,
     pub(super) stall_timeout: Duration,
     pub(super) signals: &'a Signals,
     pub(super) progress: &'a mut Progress,
@@ -80,45 +85,75 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 impl Attempt<'_> {
     pub(super) fn run(mut self) -> Result<Saved, Failure> {
         let writer = self.store.save(self.vm.clone(), &SaveOptions::default())?;
-        let (ours, theirs) = UnixStream::pair().context("cannot make a channel")?;
-        let mut plan = self.plan();
-        let saver = Saver::start(&plan, ours.as_fd(), self.client.socket())
+        let qemu = self.client.peer_pid().ok();
+        let (channel, theirs, ending) =
+            Channel::new(&self.mode, self.version, qemu).context("cannot make a channel")?;
+        let mut plan = self.plan(ending);
+        plan.qemu = qemu.and_then(ProcessId::of);
+        let saver = Saver::start(&plan, channel.as_fd(), self.client.socket())
             .context("cannot start the guardian of the save")?;
+        fault::at("saver:guarded");
         let mut intake = None;
-        let channel = (ours.try_clone()?, theirs);
-        let result = self.run_guarded(&saver, &mut plan, writer, channel, &mut intake);
+        let result = self.run_guarded(&saver, &mut plan, writer, (&channel, theirs), &mut intake);
         self.progress.clear();
-        let result = result.map_err(|failure| {
-            // The guest first: its stream is ended, and it is let go, before anything is said.
-            match settle(self.client, &plan, Some(ours.as_fd())).into_text() {
-                None => failure,
-                Some(trouble) => {
-                    let text = format!("see to the guest of '{}': {trouble}", self.vm);
-                    Failure::Failed(failure.into_error().context(text))
-                }
+        let Err(failure) = result else {
+            fault::at("saver:settled");
+            saver.done();
+            return result;
+        };
+        // The guest first: its stream is ended, and it is let go, before anything is said.
+        let settled = self.give_up(&plan, &channel, intake.as_ref());
+        let Err(trouble) = settled else {
+            saver.done();
+            if let Some((intake, _)) = intake {
+                // What it wrote goes when it ends, which it does now that its stream has ended; unless
+                // the store hangs, and then a later save clears up.
+                let _ = intake.done().recv_timeout(GRACE);
             }
-        });
-        saver.done();
-        if let (Err(_), Some(intake)) = (&result, intake) {
-            // What it wrote goes when it ends, which it does now that its stream has ended; unless
-            // the store hangs, and then a later save clears up.
-            let _ = intake.done().recv_timeout(GRACE);
-        }
-        result
+            return Err(failure);
+        };
+        saver.leave_to_guardian();
+        let text = format!(
+            "the guest of '{}' may stand still: {trouble}. A guardian goes on trying to put things right",
+            self.vm
+        );
+        Err(Failure::Failed(failure.into_error().context(text)))
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&self, ending: Ending) -> Plan {
         Plan {
             vm: self.vm.to_string(),
-            ending: match self.mode {
-                SaveMode::Snapshot => Ending::of_snapshot(self.version),
-                _ => Ending::Close,
-            },
+            socket: std::path::absolute(self.socket).unwrap_or_else(|_| self.socket.to_owned()),
+            qemu: None,
+            ending,
             fd_name: format!("vmferry-{}", std::process::id()),
             resume: self.guest == Guest::Running,
+            stopped: false,
+            began_ms: None,
             changed: migration::Changed::default(),
             patience: self.stall_timeout + GRACE,
         }
+    }
+
+    /// How long QEMU may take to put things right.
+    fn settle_by(&self) -> Instant {
+        Instant::now() + self.stall_timeout.max(SETTLE)
+    }
+
+    /// Ends the stream and puts everything back.
+    fn give_up(
+        &self,
+        plan: &Plan,
+        channel: &Channel,
+        intake: Option<&(Intake, ChannelHandle)>,
+    ) -> Result<(), String> {
+        if let Some((_, handle)) = intake {
+            handle.abort();
+        }
+        let ours = channel.as_fd().try_clone_to_owned();
+        let ender = ours.and_then(|ours| Ender::start(plan.ending, ours));
+        let _ender = ender.map_err(|error| format!("the stream cannot be ended: {error}"))?;
+        settle(self.client, plan, Resume::Ours, self.settle_by())
     }
 
     fn run_guarded(
@@ -126,36 +161,70 @@ impl Attempt<'_> {
         saver: &Saver,
         plan: &mut Plan,
         writer: Writer,
-        (ours, theirs): (UnixStream, UnixStream),
-        intake: &mut Option<Intake>,
+        (channel, theirs): (&Channel, OwnedFd),
+        intake: &mut Option<(Intake, ChannelHandle)>,
     ) -> Result<Saved, Failure> {
+        let stops_itself =
+            self.mode == SaveMode::Stop && self.guest == Guest::Running && !self.stop_first;
         let wanted = match self.mode {
             SaveMode::Snapshot => Wanted::snapshot(),
+            _ if stops_itself => Wanted::stopping(),
             _ => Wanted::plain(),
         };
         let events = self.client.subscribe();
-        plan.changed = match wanted.set(self.client) {
-            Ok(changed) => changed,
+        plan.changed = wanted.compare(self.client)?;
+        match plan.ending {
+            Ending::Outlast => Pace::plan(self.client, plan)?,
+            // A guest that changes its memory faster than it can be read is stopped by QEMU itself.
+            _ => {
+                let limit = json!(LONGEST_DOWNTIME);
+                plan.changed.allow(self.client, DOWNTIME_LIMIT, limit)?;
+            }
+        }
+        plan.stopped = self.guest == Guest::Running && self.stop_first;
+        let gone = "the guardian of the save has died";
+        saver.will_change(plan).context(gone)?;
+        fault::at("saver:noted");
+        match plan.changed.apply(self.client) {
+            Ok(()) => {}
             Err(qmp::Error::Refused { description, .. }) => {
                 return Err(Failure::Refused(description));
             }
             Err(error) => return Err(error.into()),
-        };
-        saver
-            .changed(plan)
-            .context("the guardian of the save has died")?;
-        if self.mode == SaveMode::Stop && self.guest == Guest::Running {
-            self.client.execute("stop", Value::Null)?;
         }
+        fault::at("saver:set");
+        if plan.stopped {
+            self.client.execute("stop", Value::Null)?;
+            fault::at("saver:stopped");
+        }
+        // When it began is noted before it does: it tells later whose migration one is that has completed.
+        plan.began_ms = Some(note::uptime_ms());
+        saver.will_change(plan).context(gone)?;
         self.begin(plan, theirs.as_fd(), &events)?;
+        fault::at("saver:begun");
         // From now on the stream ends when QEMU closes its end.
         drop(theirs);
 
-        let (reader, _) = Socket::from(ours).split();
-        let intake = intake.insert(Intake::start(reader, writer)?);
+        let (intake, handle) = intake.insert(channel.read_into(writer)?);
         let mut pause = Pause::default();
         let mut notes = Vec::new();
-        let taken = self.wait(intake, &events, &mut pause, &mut notes)?;
+        let waiting = Waiting {
+            client: self.client,
+            mode: &self.mode,
+            plan,
+            location: self.store.location().to_string(),
+            stall_timeout: self.stall_timeout,
+            signals: self.signals,
+            events: &events,
+            intake,
+            channel: handle,
+            progress: self.progress,
+            pause: &mut pause,
+            notes: &mut notes,
+            stops_itself,
+        };
+        let taken = waiting.run()?;
+        fault::at("saver:read");
         self.finish(plan, taken, &events, pause, notes)
     }
 
@@ -187,78 +256,7 @@ impl Attempt<'_> {
         Err(anyhow!("QEMU does not clear the migration before this one away").into())
     }
 
-    /// Waits until the stream has been read, or has to be given up.
-    fn wait(
-        &mut self,
-        intake: &Intake,
-        events: &Events,
-        pause: &mut Pause,
-        notes: &mut Vec<String>,
-    ) -> Result<Taken, Failure> {
-        let began = Instant::now();
-        let beat: Receiver<Instant> = tick(BEAT);
-        let mut stopped = false;
-        loop {
-            select! {
-                recv(intake.done()) -> taken => {
-                    return taken.context("the thread that reads the stream has died").map_err(Into::into);
-                }
-                recv(self.signals.receiver()) -> signal => {
-                    return Err(signal.unwrap_or(Interrupted(2)).into());
-                }
-                recv(events.receiver()) -> event => match event {
-                    Ok(event) => pause.see(&event),
-                    // The stream's end tells more than that of the monitor.
-                    Err(_) => return intake.done().recv().map_err(Into::into),
-                },
-                recv(beat) -> _ => {
-                    let stalled = intake.progress().stalled(Instant::now());
-                    if stalled.is_some_and(|stalled| stalled > self.stall_timeout) {
-                        return Err(self.stalled().into());
-                    }
-                    let Some(status) = migration::glance(self.client)? else {
-                        continue;
-                    };
-                    self.show(intake, &status);
-                    if self.mode == SaveMode::Precopy && !stopped && does_not_converge(&status, began) {
-                        self.client.execute("stop", Value::Null)?;
-                        stopped = true;
-                        notes.push(
-                            "the guest changed its memory faster than it could be read, and was \
-                             stopped for the rest".to_owned(),
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    fn stalled(&self) -> anyhow::Error {
-        anyhow!(
-            "the store in {} has taken nothing for {:?} (--stall-timeout): is its disk full or hanging?",
-            self.store.location(),
-            self.stall_timeout
-        )
-    }
-
-    fn show(&mut self, intake: &Intake, status: &migration::Status) {
-        let counters = intake.progress().counters();
-        let page = 4096;
-        let snapshot = Snapshot {
-            ram: RamSnapshot {
-                total: status.ram.total,
-                transferred: counters.pages * page,
-                duplicate: counters.zero_pages * page,
-            },
-            store: StoreSnapshot {
-                stored: counters.stored_bytes,
-                on_demand: 0,
-            },
-        };
-        self.progress.show(status.name(), &snapshot);
-    }
-
-    /// Settles the guest, and tells whether what was read is whole.
+    /// Settles the guest, and checks whether what was read is whole.
     fn finish(
         &mut self,
         plan: &Plan,
@@ -269,16 +267,19 @@ impl Attempt<'_> {
     ) -> Result<Saved, Failure> {
         let summary = match taken.result {
             Ok(summary) => summary,
-            Err(error) => return Err(self.stream_error(error.into())),
+            Err(error @ LoadError::Read(_)) => return Err(self.stream_error(error.into())),
+            // QEMU may sit in a write now, and its monitor be dead: the stream has to be ended first.
+            Err(error) => {
+                let error = anyhow::Error::from(error).context("the stream could not be saved");
+                return Err(error.into());
+            }
         };
-        let settled = settle(self.client, plan, None);
-        let status = migration::query(self.client)?;
+        let settled = settle(self.client, plan, Resume::Ours, self.settle_by());
         while let Ok(event) = events.receiver().try_recv() {
             pause.see(&event);
         }
-        if let Some(trouble) = settled.into_text() {
-            return Err(anyhow!(trouble).into());
-        }
+        settled.map_err(|trouble| anyhow!(trouble))?;
+        let status = migration::query(self.client)?;
         if !status.is_completed() {
             let why = status
                 .error_desc
@@ -311,9 +312,4 @@ impl Attempt<'_> {
 fn at_rest(event: &Event) -> Option<()> {
     let status = event.migration_status()?;
     matches!(status, "cancelled" | "failed" | "completed").then_some(())
-}
-
-fn does_not_converge(status: &migration::Status, began: Instant) -> bool {
-    status.name() == "active"
-        && (status.ram.dirty_sync_count > LIVE_ROUNDS || began.elapsed() > LIVE_TIME)
 }

@@ -35,12 +35,14 @@ pub(super) fn run_as_guardian(global: &Global, save: &Save) -> Result<ExitCode> 
             "standard input is a terminal: --stdin is for QEMU's 'migrate \"exec:vmferry save … --stdin\"'"
         );
     }
-    let outcome = guard(save, &channel);
+    // The guest of a background snapshot would stop for ever if its stream were dropped, so this process must
+    // not end before it. A signal is for the saver.
+    let signals = Signals::catch().context("cannot catch signals")?;
+    let outcome = guard(save, &channel, signals);
     match outcome {
         Ok(Outcome::Read | Outcome::Done) => Ok(ExitCode::SUCCESS),
         Ok(Outcome::Gone | Outcome::Silent) | Err(_) => {
-            // The guest of a background snapshot would stop for ever if its stream were dropped.
-            drain(channel.as_fd()).context("the stream could not be drained")?;
+            drain(&channel).context("the stream could not be drained")?;
             outcome?;
             if !global.json {
                 ui::note(format_args!(
@@ -53,16 +55,17 @@ pub(super) fn run_as_guardian(global: &Global, save: &Save) -> Result<ExitCode> 
     }
 }
 
-fn guard(save: &Save, channel: &OwnedFd) -> Result<Outcome> {
+fn guard(save: &Save, channel: &OwnedFd, signals: Signals) -> Result<Outcome> {
     let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     arguments.push("--guarded".into());
     let arguments: Vec<_> = arguments.iter().map(OsString::as_os_str).collect();
     let (saver, mut lifeline) = spawn(&arguments).context("cannot start the saver")?;
+    let pid = rustix::process::Pid::from_child(&saver);
+    let saver = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    pass_on(signals, saver.try_clone()?)?;
     lifeline.send(&Message::Channel, &[channel.as_fd()])?;
-    let outcome = watch(&mut lifeline, save.stall_timeout() + GRACE, |_| {})?;
+    let outcome = watch(&mut lifeline, save.stall_timeout() + GRACE, |_| {});
     if outcome == Outcome::Silent {
-        let pid = rustix::process::Pid::from_child(&saver);
-        let saver = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
         let _ = rustix::process::pidfd_send_signal(&saver, Signal::KILL);
         ui::warn(format_args!(
             "the store has taken nothing for {:?} (--stall-timeout): is its disk hanging?",
@@ -70,6 +73,21 @@ fn guard(save: &Save, channel: &OwnedFd) -> Result<Outcome> {
         ));
     }
     Ok(outcome)
+}
+
+/// Sends signals on to the saver, which knows what to do about them.
+fn pass_on(signals: Signals, saver: OwnedFd) -> std::io::Result<()> {
+    let passing = move || {
+        while let Ok(Interrupted(signal)) = signals.receiver().recv() {
+            if let Some(signal) = Signal::from_named_raw(signal) {
+                // One that is gone does not need it.
+                let _ = rustix::process::pidfd_send_signal(&saver, signal);
+            }
+        }
+    };
+    // Lives as long as the process: there is no end to signals.
+    let thread = std::thread::Builder::new().name("signals on".into());
+    thread.spawn(passing).map(drop)
 }
 
 /// What the guardian starts: reads the stream into the store.

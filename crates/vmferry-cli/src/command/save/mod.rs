@@ -11,11 +11,14 @@
 //! ourselves if we can, by the guardian if we cannot.
 
 mod attempt;
+mod channel;
 mod exec;
 mod intake;
 mod monitor;
+mod pace;
 mod pause;
 mod refusal;
+mod wait;
 
 pub(super) use monitor::GREETING;
 pub(super) use refusal::no_monitor;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use serde_json::Value;
 use vmferry_store::manifest::{SaveMode, SaveRecord};
 use vmferry_store::{Details, Manifest};
 
@@ -11,6 +12,7 @@ use super::attempt::{Attempt, Failure, Saved};
 use super::refusal::{self, Guest};
 use super::{disk_warnings, open_or_create};
 use crate::args::{Global, Mode, Save};
+use crate::guardian::{note, recover};
 use crate::machine;
 use crate::migration;
 use crate::qmp::Client;
@@ -19,11 +21,19 @@ use crate::ui::{self, Progress, Signals};
 /// How long a monitor may take to greet.
 pub(in crate::command) const GREETING: Duration = Duration::from_secs(3);
 
+/// How long a monitor may at least take for a command.
+const MONITOR: Duration = Duration::from_secs(5);
+
 /// Saves the machine behind `socket`.
 pub(super) fn run(global: &Global, save: &Save, socket: &Path) -> Result<Manifest> {
     // What can be wrong on our side is found out before the machine is touched.
     let signals = Signals::catch().context("cannot catch signals")?;
-    let client = Client::connect(socket, GREETING).map_err(refusal::no_monitor)?;
+    let mut client = Client::connect(socket, GREETING).map_err(refusal::no_monitor)?;
+    client.set_patience(save.stall_timeout().max(MONITOR));
+    let left = note::find().unwrap_or_default();
+    if let Some(recovered) = recover(&client, socket, left)? {
+        ui::note(format_args!("{recovered}"));
+    }
     let run_state = machine::run_state(&client)?;
     let guest = refusal::check_run_state(&run_state)?;
     refusal::check_migration(&migration::query(&client)?)?;
@@ -38,6 +48,8 @@ pub(super) fn run(global: &Global, save: &Save, socket: &Path) -> Result<Manifes
     };
     details.machine.run_state = Some(run_state.clone());
 
+    let loses_pages = loses_pages(&client, &version)?;
+
     let store = open_or_create(global)?;
     let mut progress = Progress::new(global.progress.unwrap_or_default(), "save");
     let asked = save.mode.unwrap_or_default();
@@ -47,11 +59,13 @@ pub(super) fn run(global: &Global, save: &Save, socket: &Path) -> Result<Manifes
         let mode = modes.next().context("there is no mode left to try")?;
         let attempt = Attempt {
             client: &client,
+            socket,
             version: &version,
             store: &store,
             vm: &save.vm,
             mode: mode.clone(),
             guest,
+            stop_first: mode == SaveMode::Stop && loses_pages,
             stall_timeout: save.stall_timeout(),
             signals: &signals,
             progress: &mut progress,
@@ -79,6 +93,16 @@ pub(super) fn run(global: &Global, save: &Save, socket: &Path) -> Result<Manifes
         );
     }
     Ok(manifest)
+}
+
+/// Whether this QEMU loses what a guest writes while its memory is copied: 7.2 does without KVM; of the versions
+/// between that and 10.0 nothing is known.
+fn loses_pages(client: &Client, version: &crate::qmp::Version) -> Result<bool> {
+    if version.at_least(10, 0) {
+        return Ok(false);
+    }
+    let kvm = client.execute("query-kvm", Value::Null)?;
+    Ok(kvm.get("enabled") != Some(&Value::Bool(true)))
 }
 
 /// What is tried, in this order.
