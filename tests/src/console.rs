@@ -125,6 +125,12 @@ impl Console {
         self.heard.state().lines.clone()
     }
 
+    /// The lines after `position`.
+    pub fn lines_from(&self, position: usize) -> Vec<Line> {
+        let state = self.heard.state();
+        state.lines.get(position..).unwrap_or_default().to_vec()
+    }
+
     /// How many lines there are: what [`Console::wait_from`] takes to look only at later ones.
     pub fn position(&self) -> usize {
         self.heard.state().lines.len()

@@ -217,6 +217,19 @@ impl Guest {
         }
     }
 
+    /// What its QEMU has started, as far as it still runs; for one that we have started.
+    pub fn family(&self) -> Vec<Pid> {
+        match &self.body {
+            Body::Child(process) => {
+                let mut family = process.family();
+                let qemu = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+                family.retain(|pid| Some(*pid) != qemu);
+                family
+            }
+            Body::Other { .. } => Vec::new(),
+        }
+    }
+
     /// What QEMU has printed.
     pub fn log(&self) -> String {
         fs::read_to_string(self.home.path().join("qemu.log")).unwrap_or_default()

@@ -15,6 +15,7 @@
 //! | [`Browser`] | a browser without a window |
 //! | [`CoreFile`], [`gdb`], [`makedumpfile`], [`Volatility`] | what others make of a machine's memory |
 //! | [`captures`] | the golden streams, and how they are made |
+//! | [`torture`] | saves that are disturbed in every way, and a guest that has to go on |
 //! | [`Process`] | a process that ends when we do, however we end |
 //!
 //! A story needs no more than this:
@@ -51,6 +52,7 @@ mod recorder;
 mod root;
 mod spec;
 pub mod surgery;
+pub mod torture;
 pub mod vmferry;
 mod volatility;
 mod wait;

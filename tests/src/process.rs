@@ -79,6 +79,11 @@ impl Process {
         self.child.id()
     }
 
+    /// It and all that it has started, as far as they still run.
+    pub fn family(&self) -> Vec<Pid> {
+        marked(&self.mark)
+    }
+
     /// Becomes readable when the process ends.
     pub fn pidfd(&self) -> &OwnedFd {
         &self.pidfd

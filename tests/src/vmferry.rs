@@ -14,6 +14,9 @@ use tempfile::TempDir;
 use crate::process::Process;
 use crate::{Guest, PATIENCE};
 
+/// The environment variable that says where notes of changed settings are.
+const RUNTIME_DIR: &str = "VMFERRY_RUNTIME_DIR";
+
 /// The `vmferry` program with a store of its own.
 #[derive(Debug)]
 pub struct Vmferry {
@@ -66,6 +69,11 @@ impl Vmferry {
         &self.store
     }
 
+    /// Where it notes what it has changed in a QEMU.
+    pub fn runtime_folder(&self) -> PathBuf {
+        self.folder.path().join("runtime")
+    }
+
     /// The command `vmferry WORDS…`, for a shell, with its store.
     ///
     /// # Errors
@@ -73,7 +81,8 @@ impl Vmferry {
     pub fn shell(&self, words: &str) -> Result<String> {
         let program = program()?.display();
         Ok(format!(
-            "{program} --store '{}' {words}",
+            "{RUNTIME_DIR}='{}' {program} --store '{}' {words}",
+            self.runtime_folder().display(),
             self.store.display()
         ))
     }
@@ -83,9 +92,29 @@ impl Vmferry {
     /// # Errors
     /// It cannot be started.
     pub fn start(&self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Run> {
+        self.start_by(&[], words)
+    }
+
+    /// Starts it by way of another program, which becomes it: the words of `by` come first.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_by(
+        &self,
+        by: &[&OsStr],
+        words: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Result<Run> {
         let words: Vec<OsString> = words.into_iter().map(|word| word.as_ref().into()).collect();
-        let mut command = Command::new(program()?);
-        command.arg("--store").arg(&self.store).args(&words);
+        let mut line = by.to_vec();
+        line.extend([
+            program()?.as_os_str(),
+            "--store".as_ref(),
+            self.store.as_os_str(),
+        ]);
+        line.extend(words.iter().map(OsString::as_os_str));
+        let (first, rest) = line.split_first().context("no program")?;
+        let mut command = Command::new(first);
+        command.args(rest).env(RUNTIME_DIR, self.runtime_folder());
         let file = |name: &str| -> Result<(PathBuf, File)> {
             let number = fs::read_dir(self.folder.path())?.count();
             let path = self.folder.path().join(format!("{name}-{number}"));
@@ -217,7 +246,15 @@ impl Run {
     /// # Errors
     /// It does not end.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        let ended = self.process.wait(PATIENCE);
+        self.wait_for(PATIENCE)
+    }
+
+    /// As [`Run::wait`], but only for so long.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn wait_for(&mut self, patience: std::time::Duration) -> Result<ExitStatus> {
+        let ended = self.process.wait(patience);
         ended.with_context(|| format!("vmferry {}: {}", self.words, self.stderr()))
     }
 }
@@ -252,6 +289,9 @@ impl Ended {
     }
 }
 
+/// The environment variable that names another program to test than the one built from the present sources.
+const PROGRAM: &str = "VMFERRY_LAB_PROGRAM";
+
 /// The program, built from the present sources.
 ///
 /// # Errors
@@ -267,6 +307,9 @@ pub fn program() -> Result<&'static Path> {
 
 /// Our own profile's, which `cargo` has beside the tests.
 fn build() -> Result<PathBuf> {
+    if let Some(other) = std::env::var_os(PROGRAM) {
+        return Ok(other.into());
+    }
     let ours = std::env::current_exe()?;
     // target/PROFILE/deps/TEST or target/PROFILE/PROGRAM
     let profile = ours

@@ -1,0 +1,101 @@
+//! Saves that are killed, stopped and starved, and a guest that has to go on: `./x torture [CELL…]`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use vmferry_tests::torture::{Campaign, Cell, Rules, Run, summary};
+
+/// Disturb saves at random moments, and see whether the guest goes on
+#[derive(Debug, Parser)]
+#[command(name = "./x torture")]
+struct Arguments {
+    /// Cells, by the beginnings of their names: '7.2/stop/kill-both', '10.0', '*/live/kill-*' [default: all]
+    cells: Vec<String>,
+    /// List the cells
+    #[arg(long)]
+    list: bool,
+    /// Print the table of the record, and do nothing
+    #[arg(long)]
+    summary: bool,
+    /// Put the present record away, and begin anew
+    #[arg(long)]
+    anew: bool,
+    /// Runs of each cell [default: 30 for kills, 10 for everything else]
+    #[arg(long)]
+    runs: Option<u32>,
+    /// Milliseconds from the start of the save to the blow [default: at random]
+    #[arg(long)]
+    moment: Option<f64>,
+    /// Threads that work besides
+    #[arg(long, default_value_t = Rules::strict().load)]
+    load: u32,
+    /// Where the record is [default: target/torture]
+    #[arg(long)]
+    record: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let cells = Cell::named(&arguments.cells)?;
+    if arguments.list {
+        for cell in cells {
+            println!("{cell}");
+        }
+        return Ok(());
+    }
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/torture");
+    let rules = Rules {
+        runs: arguments.runs,
+        moment: arguments
+            .moment
+            .map(|moment| Duration::from_secs_f64(moment / 1e3)),
+        load: arguments.load,
+        ..Rules::strict()
+    };
+    let campaign = Campaign::new(rules, &arguments.record.unwrap_or(ours))?;
+    if arguments.anew {
+        campaign.record().put_away()?;
+    }
+    if !arguments.summary {
+        println!("the record: {}", campaign.record().path().display());
+        campaign.lead(&cells, tell)?;
+    }
+    let mut runs = campaign.record().runs()?;
+    let names: Vec<_> = cells.iter().map(ToString::to_string).collect();
+    runs.retain(|run| names.contains(&run.cell));
+    print!("{}", summary::table(&runs));
+    let failed = runs.iter().filter(|run| !run.is_good()).count();
+    ensure!(
+        failed == 0,
+        "{failed} runs failed; what they looked like is next to the record"
+    );
+    Ok(())
+}
+
+fn tell(run: &Run) {
+    let faults: Vec<_> = run
+        .faults
+        .iter()
+        .map(|(kind, what)| format!("{kind}: {what}"))
+        .collect();
+    let verdict = if run.is_good() {
+        "good".to_owned()
+    } else {
+        faults.join("; ")
+    };
+    println!(
+        "{} {}: {} hit after {:.0} ms of {:.0} ({}), ticks after {}, longest silence {:.0} ms, {}: {verdict}",
+        run.cell,
+        run.run,
+        run.hit,
+        run.moment_ms,
+        run.undisturbed_ms,
+        run.phase,
+        run.ticks_ms
+            .map_or_else(|| "?".to_owned(), |ticks| format!("{ticks:.0} ms")),
+        run.gap_ms,
+        run.save,
+    );
+}
