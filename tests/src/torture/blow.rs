@@ -30,26 +30,28 @@ pub(super) fn strike(rig: &Rig, cell: &Cell, number: u32, save: &Save<'_>) -> Re
     match cell.blow {
         Blow::KillSaver => Ok(signal(&only(Role::Saver), Signal::KILL)),
         Blow::KillGuardian => Ok(signal(&only(Role::Guardian), Signal::KILL)),
-        Blow::KillBoth => match rig.by_cgroup(cell, number) {
-            Some(cgroup) => {
-                let at = Instant::now();
+        Blow::KillBoth => {
+            let cgroup = rig.by_cgroup(cell, number);
+            let at = Instant::now();
+            if let Some(cgroup) = cgroup {
                 cgroup.kill()?;
-                Ok(Struck {
+            }
+            let ours = || {
+                let mut members = family.members();
+                members.retain(|member| member.role != Role::Shell);
+                members
+            };
+            let struck = signal(&ours(), Signal::KILL);
+            // One may just have been born, or not have joined the group yet.
+            signal(&ours(), Signal::KILL);
+            Ok(match cgroup {
+                Some(_) => Struck {
                     at,
-                    hit: "its control group".to_owned(),
-                })
-            }
-            None => {
-                let mut members = family.members();
-                members.retain(|member| member.role != Role::Shell);
-                let struck = signal(&members, Signal::KILL);
-                // One may just have been born.
-                let mut members = family.members();
-                members.retain(|member| member.role != Role::Shell);
-                signal(&members, Signal::KILL);
-                Ok(struck)
-            }
-        },
+                    hit: "control group".to_owned(),
+                },
+                None => struck,
+            })
+        }
         Blow::StopSaver => Ok(stop(&only(Role::Saver), rig.rules.hold)),
         Blow::StopGuardian => Ok(stop(&only(Role::Guardian), rig.rules.hold)),
         Blow::StopQemu => {

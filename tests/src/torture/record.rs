@@ -49,7 +49,7 @@ pub struct Run {
     /// Whether it ticked before anybody had to see to it. For the death of both.
     pub by_itself: Option<bool>,
     /// How long `vmferry recover` took, and after its end the guest to tick.
-    pub recover_ms: Option<(f64, f64)>,
+    pub recover_ms: Option<(f64, Option<f64>)>,
     /// How long it took until nothing of the save was running any more.
     pub over_ms: f64,
     /// How long the next save took.

@@ -128,7 +128,7 @@ impl<'a> Save<'a> {
                     .contains(&event.name.as_str())
                     .then(|| event.name.to_lowercase()),
             };
-            self.phase = said.or(self.phase.take());
+            self.phase = said.or_else(|| self.phase.take());
         }
         self.phase
             .clone()

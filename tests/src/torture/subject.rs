@@ -47,7 +47,8 @@ impl Subject {
             fill_mib: size.fill,
             check: true,
         });
-        spec
+        // For those who look into a failure: which thread is whose.
+        spec.arg("-name").arg("guest,debug-threads=on")
     }
 
     /// A fresh one, that has filled its memory.
@@ -216,7 +217,8 @@ impl Settings {
                 .chain(now.keys().filter(|name| !before.contains_key(*name)));
             let differ = names.filter(|name| now.get(*name) != before.get(*name));
             let value = |map: &Map<String, Value>, name: &str| {
-                map.get(name).map_or("missing".into(), Value::to_string)
+                map.get(name)
+                    .map_or_else(|| "missing".into(), Value::to_string)
             };
             differ
                 .map(|name| {

@@ -32,7 +32,7 @@ fn line(text: &mut String, name: &str, runs: &[&Run]) {
     let ticks = sorted(runs.iter().filter_map(|run| run.ticks_ms));
     let gaps = sorted(runs.iter().map(|run| run.gap_ms));
     let recover = sorted(runs.iter().filter_map(|run| Some(run.recover_ms?.0)));
-    let to_tick = sorted(runs.iter().filter_map(|run| Some(run.recover_ms?.1)));
+    let to_tick = sorted(runs.iter().filter_map(|run| run.recover_ms?.1));
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     for kind in runs.iter().flat_map(|run| run.faults.keys()) {
         *kinds.entry(kind).or_default() += 1;

@@ -20,6 +20,10 @@ const OVERTIME: Duration = Duration::from_secs(20);
 /// After the death of both, a guest that has not ticked for so long does not go on by itself.
 const BY_ITSELF: Duration = Duration::from_millis(2500);
 
+/// How long a guest may take to tick steadily once nobody of the save is left. One that stands still then
+/// will not tick later either.
+const STEADY: Duration = Duration::from_secs(8);
+
 /// How long `vmferry recover` may take.
 const RECOVER: Duration = Duration::from_secs(30);
 
@@ -192,12 +196,12 @@ impl Trial {
         let deadline = ended + limit;
         let ticks = loop {
             let ticks = Pulse::of(&subject.guest, position).first_after(ended);
-            if ticks.is_some() || Instant::now() > deadline + Duration::from_secs(2) {
+            if ticks.is_some() || Instant::now() > deadline {
                 break ticks;
             }
             subject.pause();
         };
-        self.run.recover_ms = Some((millis(ended - began), millis(ticks.unwrap_or_default())));
+        self.run.recover_ms = Some((millis(ended - began), ticks.map(millis)));
         let late = ticks.is_none_or(|ticks| ticks > limit);
         if late && !by_itself {
             self.run.fault(
@@ -237,8 +241,7 @@ fn until_over(save: &Save<'_>, subject: &Subject, since: Instant, deadline: Inst
             {
                 return Over::Good;
             }
-            // A guest that stands still when nobody is left will not tick later.
-            if from.elapsed() > Duration::from_secs(8) {
+            if from.elapsed() > STEADY {
                 return Over::Unsteady;
             }
         }
