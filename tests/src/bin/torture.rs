@@ -87,12 +87,13 @@ fn tell(run: &Run) {
         faults.join("; ")
     };
     println!(
-        "{} {}: {} hit after {:.0} ms of {:.0} ({}), ticks after {}, longest silence {:.0} ms, {}: {verdict}",
+        "{} {}: {} hit after {:.0} ms of {:.0} ({}, {}), ticks after {}, longest silence {:.0} ms, {}: {verdict}",
         run.cell,
         run.run,
         run.hit,
         run.moment_ms,
         run.undisturbed_ms,
+        run.aim,
         run.phase,
         run.ticks_ms
             .map_or_else(|| "?".to_owned(), |ticks| format!("{ticks:.0} ms")),

@@ -31,6 +31,8 @@ pub struct Run {
     pub at: u64,
     /// What was tortured: a commit.
     pub program: String,
+    /// When the blow was to fall.
+    pub aim: String,
     /// When the blow fell, after the start of the save.
     pub moment_ms: f64,
     /// How long a save takes that nobody disturbs.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use super::campaign::Rules;
 use super::cell::{Blow, Cell, How};
 use super::cgroup::Cgroup;
-use super::moment;
+use super::moment::{self, Undisturbed};
 use super::save::Save;
 use super::subject::Subject;
 use crate::{Disk, Release, Vmferry};
@@ -31,7 +31,7 @@ pub(super) struct Rig {
     // The store first: it lies on the disk.
     on_disk: Option<(Vmferry, Disk)>,
     pub(super) cgroup: Option<Cgroup>,
-    undisturbed: BTreeMap<String, Duration>,
+    undisturbed: BTreeMap<String, Undisturbed>,
 }
 
 impl Rig {
@@ -65,17 +65,17 @@ impl Rig {
         if !self.undisturbed.contains_key(&key(cell)) {
             // Twice: the first makes the store.
             for _ in 0..2 {
-                let took = self.save_undisturbed(cell)?;
-                self.undisturbed.insert(key(cell), took);
+                let seen = self.save_undisturbed(cell)?;
+                self.undisturbed.insert(key(cell), seen);
             }
         }
         Ok(())
     }
 
-    fn save_undisturbed(&self, cell: &Cell) -> Result<Duration> {
+    fn save_undisturbed(&self, cell: &Cell) -> Result<Undisturbed> {
         let subject = self.subject()?;
         let vmferry = self.vmferry(cell);
-        let save = Save::start(self, cell, subject)?;
+        let mut save = Save::start(self, cell, subject)?;
         while !save.is_over() {
             ensure!(
                 save.began.elapsed() < crate::PATIENCE,
@@ -84,14 +84,18 @@ impl Rig {
             );
             subject.pause();
         }
-        let took = save.took();
+        let whole = save.began.elapsed();
+        let (setup, events) = save.seen();
         if !cell.how.is_exec() {
-            save.end()?
-                .succeeded()
-                .context("an undisturbed save fails")?;
+            let ended = save.end()?;
+            ended.succeeded().context("an undisturbed save fails")?;
         }
         delete_all(vmferry)?;
-        Ok(took)
+        Ok(Undisturbed {
+            whole,
+            setup,
+            events,
+        })
     }
 
     pub(super) fn subject(&self) -> Result<&Subject> {
@@ -118,19 +122,16 @@ impl Rig {
             .context("no disk")
     }
 
-    /// How long a save takes that nobody disturbs.
-    pub(super) fn undisturbed(&self, cell: &Cell) -> Duration {
-        self.undisturbed
-            .get(&key(cell))
-            .copied()
-            .unwrap_or_default()
+    /// What is known of a save that nobody disturbs.
+    pub(super) fn undisturbed(&self, cell: &Cell) -> Undisturbed {
+        let known = self.undisturbed.get(&key(cell));
+        known.cloned().unwrap_or_default()
     }
 
     /// Another one has been seen.
     pub(super) fn has_seen(&mut self, cell: &Cell, took: Duration) {
-        if !cell.how.is_exec() {
-            let known = self.undisturbed.entry(key(cell)).or_insert(took);
-            *known = (*known * 3 + took) / 4;
+        if let (false, Some(known)) = (cell.how.is_exec(), self.undisturbed.get_mut(&key(cell))) {
+            known.whole = (known.whole * 3 + took) / 4;
         }
     }
 

@@ -1,10 +1,10 @@
 //! A save that is going to be disturbed.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use vmferry_cli::qmp::Events;
+use vmferry_cli::qmp::{Event, Events};
 
 use super::cell::{Cell, How};
 use super::family::Family;
@@ -24,7 +24,9 @@ pub(super) struct Save<'a> {
     /// Where it was us who started it.
     run: Option<Run>,
     events: Events,
-    phase: Option<String>,
+    /// What QEMU has said of it, and when, by the clock of the machine in microseconds since 1970.
+    said: Vec<(String, Option<i64>)>,
+    began_us: i64,
 }
 
 impl<'a> Save<'a> {
@@ -35,6 +37,8 @@ impl<'a> Save<'a> {
         let vmferry = rig.vmferry(cell);
         let stall_timeout = rig.rules.stall_timeout.as_secs_f64().to_string();
         let began = Instant::now();
+        let began_us = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let began_us = i64::try_from(began_us.as_micros())?;
         let run = if cell.how.is_exec() {
             let command = vmferry.shell(&format!(
                 "save {VM} --stdin --stall-timeout {stall_timeout}"
@@ -88,7 +92,8 @@ impl<'a> Save<'a> {
             guest,
             run,
             events,
-            phase: None,
+            said: Vec::new(),
+            began_us,
         })
     }
 
@@ -114,25 +119,45 @@ impl<'a> Save<'a> {
         self.run.as_ref()
     }
 
-    /// For how long it has gone on.
-    pub(super) fn took(&self) -> Duration {
-        self.began.elapsed()
+    /// Waits until QEMU has said something of it.
+    pub(super) fn wait_for_event(&mut self, wanted: &str, deadline: Instant) {
+        while let Ok(event) = self.events.receiver().recv_deadline(deadline) {
+            if self.take(&event) == Some(wanted) {
+                return;
+            }
+        }
     }
 
     /// The last that QEMU has said of it.
-    pub(super) fn phase(&mut self) -> String {
+    pub(super) fn phase(&mut self) -> &str {
+        self.listen();
+        self.said.last().map_or("nothing said", |(what, _)| what)
+    }
+
+    /// How long it took until QEMU said something, and all that it has said.
+    pub(super) fn seen(&mut self) -> (Duration, Vec<String>) {
+        self.listen();
+        let first = self.said.first().and_then(|(_, at)| *at);
+        let setup = first.and_then(|at| u64::try_from(at - self.began_us).ok());
+        let events = self.said.iter().map(|(what, _)| what.clone()).collect();
+        (Duration::from_micros(setup.unwrap_or_default()), events)
+    }
+
+    fn listen(&mut self) {
         while let Ok(event) = self.events.receiver().try_recv() {
-            let said = match event.migration_status() {
-                Some(status) => Some(status.to_owned()),
-                None => ["STOP", "RESUME"]
-                    .contains(&event.name.as_str())
-                    .then(|| event.name.to_lowercase()),
-            };
-            self.phase = said.or_else(|| self.phase.take());
+            self.take(&event);
         }
-        self.phase
-            .clone()
-            .unwrap_or_else(|| "nothing said".to_owned())
+    }
+
+    /// A change of the migration or of the guest is kept.
+    fn take(&mut self, event: &Event) -> Option<&str> {
+        let what = match event.migration_status() {
+            Some(status) => status.to_owned(),
+            None if ["STOP", "RESUME"].contains(&event.name.as_str()) => event.name.to_lowercase(),
+            None => return None,
+        };
+        self.said.push((what, event.timestamp_us));
+        self.said.last().map(|(what, _)| what.as_str())
     }
 
     /// What it has said.

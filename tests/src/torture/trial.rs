@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use super::aftermath;
 use super::blow::{self, Struck};
 use super::cell::{Blow, Cell};
-use super::moment;
+use super::family::Role;
+use super::moment::{self, Moment};
 use super::pulse::Pulse;
 use super::record::Run;
 use super::rig::{Rig, millis, rest_until};
@@ -47,18 +48,22 @@ pub(super) fn run(rig: &mut Rig, cell: &Cell, number: u32, runs: u32) -> Result<
     trial.run.at = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)?
         .as_secs();
-    trial.run.undisturbed_ms = millis(undisturbed);
+    trial.run.undisturbed_ms = millis(undisturbed.whole);
     let moment = rig
         .rules
         .moment
-        .unwrap_or_else(|| moment::of(number, runs, undisturbed));
+        .map_or_else(|| moment::of(number, runs, &undisturbed), Moment::After);
+    trial.run.aim = aim(&moment);
 
-    trial.disturb(rig, cell, number, moment)?;
+    trial.disturb(rig, cell, number, &moment)?;
     let last = number + 1 == runs;
     if !trial.run.faults.contains_key("still") {
         aftermath::check(&mut trial, rig, cell, number, last)?;
     }
-    if !trial.run.is_good() && !rig.subject()?.repair() {
+    // A machine that cannot be saved any more is no good for the next run, even where it ticks.
+    let faults = &trial.run.faults;
+    let is_spoilt = faults.contains_key("next save") || faults.contains_key("bad");
+    if !faults.is_empty() && (!rig.subject()?.repair() || is_spoilt) {
         trial.run.lost = true;
         rig.lose_subject();
     }
@@ -66,7 +71,7 @@ pub(super) fn run(rig: &mut Rig, cell: &Cell, number: u32, runs: u32) -> Result<
 }
 
 impl Trial {
-    fn disturb(&mut self, rig: &Rig, cell: &Cell, number: u32, moment: Duration) -> Result<()> {
+    fn disturb(&mut self, rig: &Rig, cell: &Cell, number: u32, moment: &Moment) -> Result<()> {
         let subject = rig.subject()?;
         let console = subject.guest.console();
         let position = console.position().saturating_sub(BEFORE);
@@ -77,9 +82,9 @@ impl Trial {
         let mut save = Save::start(rig, cell, subject)?;
         let began = save.began;
         if room.is_none() {
-            rest_until(began + moment);
+            wait(&mut save, moment);
         }
-        self.run.phase = save.phase();
+        save.phase().clone_into(&mut self.run.phase);
         let struck = blow::strike(rig, cell, number, &save)?;
         self.run.moment_ms = millis(struck.at - began);
         self.run.hit = match room {
@@ -213,6 +218,33 @@ impl Trial {
             self.details.push_str(&format!("before recover: {state}\n"));
         }
         Ok(ended)
+    }
+}
+
+/// What a save may take until something that its blow waits for.
+const EVENT: Duration = Duration::from_secs(10);
+
+fn wait(save: &mut Save<'_>, moment: &Moment) {
+    match moment {
+        Moment::After(time) => rest_until(save.began + *time),
+        Moment::AfterGuardian(time) => {
+            save.family().wait_for(Role::Guardian, EVENT);
+            rest_until(Instant::now() + *time);
+        }
+        Moment::AfterEvent(event, time) => {
+            save.wait_for_event(event, Instant::now() + EVENT);
+            rest_until(Instant::now() + *time);
+        }
+    }
+}
+
+/// What a record says of it.
+fn aim(moment: &Moment) -> String {
+    let after = |what: &str, time: &Duration| format!("{what} + {} ms", millis(*time));
+    match moment {
+        Moment::After(time) => after("start", time),
+        Moment::AfterGuardian(time) => after("guardian", time),
+        Moment::AfterEvent(event, time) => after(event, time),
     }
 }
 
