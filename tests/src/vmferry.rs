@@ -326,9 +326,11 @@ fn build() -> Result<PathBuf> {
         "--bin",
         "vmferry",
     ]);
-    if profile.ends_with("release") {
-        cargo.arg("--release");
-    }
+    // As `./x test` builds it, with the steps at which a save can be ended; or as it is used.
+    cargo.arg(match profile.ends_with("release") {
+        true => "--release",
+        false => "--all-features",
+    });
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     let built = cargo.output()?;
     ensure!(

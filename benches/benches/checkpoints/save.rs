@@ -59,23 +59,27 @@ fn name(backend: Backend) -> &'static str {
 
 fn compare(guest: &Guest, mode: Mode, scale: Scale) -> Result<()> {
     let vmferry = Vmferry::new()?;
-    let mut rows: [Row; 3] = Default::default();
+    let mut rows: [Row; 4] = Default::default();
     for _ in 0..scale.rounds {
         for (row, saver) in std::iter::zip(&mut rows, Saver::ALL) {
+            if !saver.saves_in(mode) {
+                continue;
+            }
             guest.command("rewrite 5")?;
             let rested = Instant::now();
             std::thread::sleep(REST);
             let stored = match saver {
-                Saver::Vmferry => super::way::stored(vmferry.store()).unwrap_or(0),
+                Saver::Vmferry | Saver::Socket => super::way::stored(vmferry.store()).unwrap_or(0),
                 Saver::Zstd | Saver::Raw => 0,
             };
             let saved = save(guest, mode, saver, &vmferry)?;
             row.add(guest, rested, &saved, stored);
         }
     }
-    for (row, saver) in std::iter::zip(&rows, Saver::ALL) {
+    let ways = std::iter::zip(&rows, Saver::ALL);
+    for (row, saver) in ways.filter(|(_, saver)| saver.saves_in(mode)) {
         println!(
-            "  {:<17} pause {:.1}  silence {:.0}  total {:.2}  stored {:.0}  work {:.0}  peak {:.0}",
+            "  {:<18} pause {:.1}  silence {:.0}  total {:.2}  stored {:.0}  work {:.0}  peak {:.0}",
             saver.name(),
             row.pause,
             row.silence,
@@ -85,7 +89,14 @@ fn compare(guest: &Guest, mode: Mode, scale: Scale) -> Result<()> {
             row.peak
         );
     }
-    let [ours, zstd, raw] = &rows;
+    let [ours, zstd, raw, socket] = &rows;
+    if Saver::Socket.saves_in(mode) {
+        println!(
+            "  total: socket / memory {:.2}; work: memory / socket {:.2}",
+            socket.total.over(&ours.total),
+            ours.work.over(&socket.work),
+        );
+    }
     println!(
         "  total: zstd / vmferry {:.2}, cat / vmferry {:.2}; pause of the first save {:.1}, of the third {:.1}",
         zstd.total.over(&ours.total),

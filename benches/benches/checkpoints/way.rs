@@ -20,6 +20,8 @@ pub(super) enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Saver {
     Vmferry,
+    /// With `--channel socket`, for snapshots, which otherwise go through memory.
+    Socket,
     /// `migrate "exec:zstd -1 -T2 > FILE"`, and a `sync` of it.
     Zstd,
     /// `migrate "exec:cat > FILE"`, and a `sync` of it.
@@ -39,11 +41,17 @@ impl Mode {
 }
 
 impl Saver {
-    pub(super) const ALL: [Self; 3] = [Self::Vmferry, Self::Zstd, Self::Raw];
+    pub(super) const ALL: [Self; 4] = [Self::Vmferry, Self::Zstd, Self::Raw, Self::Socket];
+
+    /// Whether it differs from the others in this mode.
+    pub(super) fn saves_in(self, mode: Mode) -> bool {
+        self != Self::Socket || mode == Mode::Snapshot
+    }
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Vmferry => "vmferry save",
+            Self::Socket => "… through a socket",
             Self::Zstd => "exec:zstd -1 -T2",
             Self::Raw => "exec:cat",
         }
@@ -66,8 +74,14 @@ pub(super) fn save(guest: &Guest, mode: Mode, saver: Saver, vmferry: &Vmferry) -
     let events = guest.qmp().subscribe();
     let began = Instant::now();
     let (bytes, peak_mib) = match saver {
-        Saver::Vmferry => {
-            let mut run = vmferry.begin_save(guest, "guest", mode.name())?;
+        Saver::Vmferry | Saver::Socket => {
+            let qmp = format!("unix:{}", guest.qmp_path().display());
+            let words = ["save", "guest", "--qmp", &qmp, "--mode", mode.name()];
+            let channel: &[&str] = match saver {
+                Saver::Socket => &["--channel", "socket"],
+                _ => &[],
+            };
+            let mut run = vmferry.start([&words, channel].concat())?;
             let peak = PeakMemory::watch(run.process().id());
             ensure!(run.wait()?.success(), "{}", run.stderr());
             (None, Some(peak.mib()))

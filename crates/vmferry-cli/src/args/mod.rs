@@ -134,7 +134,9 @@ Examples:
   Save from any monitor, without a QMP socket. QEMU ignores the exit status of the command and goes
   on before the checkpoint is on disk: 'vmferry list web' tells whether it is there.
       (qemu) migrate_set_capability background-snapshot on
-      (qemu) migrate -d \"exec:vmferry save web --stdin\""
+      (qemu) migrate -d \"exec:vmferry save web --stdin; cat >/dev/null\"
+  The 'cat' reads on if vmferry is killed: QEMU 7.2 stops a guest for ever whose snapshot loses its
+  reader."
 )]
 pub struct Save {
     /// The name under which the checkpoint is kept
@@ -145,6 +147,9 @@ pub struct Save {
     /// How the machine is saved [default: snapshot]
     #[arg(long, value_enum, conflicts_with = "stdin")]
     pub mode: Option<Mode>,
+    /// What a snapshot goes through [default: memory]
+    #[arg(long, value_enum, conflicts_with = "stdin")]
+    pub channel: Option<SnapshotChannel>,
     /// End the save when the store has taken nothing for so many seconds [default: 10]; a guest that
     /// writes stands still meanwhile
     #[arg(long, value_name = "SECONDS", env = "VMFERRY_STALL_TIMEOUT", hide_env = true, value_parser = seconds)]
@@ -188,6 +193,19 @@ pub enum Mode {
     Live,
     /// 'snapshot' where QEMU can do it, else 'stop'
     Auto,
+}
+
+/// What a snapshot goes through on its way from QEMU.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum SnapshotChannel {
+    /// A file in memory, which QEMU can fill without a reader: nothing that happens to the save can stop
+    /// the guest. It takes some 128 MiB; after the death of the save and its guardian, up to the guest's used memory
+    /// until QEMU is through. QEMU's own memory limit counts it
+    #[default]
+    Memory,
+    /// A socket: takes no memory. QEMU 7.2 stops the guest for ever if the save and its guardian are both
+    /// killed
+    Socket,
 }
 
 /// Bring a machine back from a checkpoint

@@ -92,7 +92,9 @@ pub fn recover(
         return Err(RecoverError::UnderWay { vm, pid });
     }
     let status = migration::query(client)?;
-    let completed = is_ours(&found, &status) && plan.changed.is_intact(client)?;
+    // A migration that has not completed has moved no machine elsewhere.
+    let completed =
+        !status.is_completed() || is_ours(&found, &status) && plan.changed.is_intact(client)?;
     let resume = Resume::Left { completed };
     settle(client, plan, resume, Instant::now() + PATIENCE).map_err(|trouble| {
         let vm = plan.vm.clone();
@@ -116,5 +118,5 @@ fn is_ours(found: &FoundNote, status: &Status) -> bool {
     let lived = now
         .saturating_sub(Duration::from_millis(began_ms))
         .saturating_sub(found.age());
-    status.is_completed() && Duration::from_millis(status.total_time) <= lived + SLACK
+    Duration::from_millis(status.total_time) <= lived + SLACK
 }

@@ -22,7 +22,7 @@ const READY: Duration = Duration::from_secs(10);
 
 /// How long a guardian may take to end that has nothing left to do. One that hangs does no harm: it finds
 /// out that it is done as soon as it goes on.
-const END: Duration = Duration::from_secs(5);
+const END: Duration = Duration::from_secs(1);
 
 /// How often a saver gives a sign of life.
 pub const BEAT: Duration = Duration::from_millis(200);

@@ -28,7 +28,7 @@ pub enum Resume {
     /// A guest that was left alone since the save died: one that was stopped by us, but not one whose
     /// migration completed, unless that was ours for certain.
     Left {
-        /// Whether a migration that has completed was ours.
+        /// Whether the last migration was ours, if it has completed.
         completed: bool,
     },
 }

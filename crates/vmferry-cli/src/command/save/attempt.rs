@@ -16,6 +16,7 @@ use super::pace::Pace;
 use super::pause::Pause;
 use super::refusal::Guest;
 use super::wait::Waiting;
+use crate::args::SnapshotChannel;
 use crate::fault;
 use crate::guardian::{BEAT, Ender, Ending, Plan, Resume, Saver, note, settle};
 use crate::machine::ProcessId;
@@ -41,6 +42,7 @@ pub(super) struct Attempt<'a> {
     pub(super) store: &'a Store,
     pub(super) vm: &'a VmName,
     pub(super) mode: SaveMode,
+    pub(super) channel: SnapshotChannel,
     pub(super) guest: Guest,
     /// Whether the machine has to be stopped before its migration begins, because this QEMU loses
     /// what it writes meanwhile.
@@ -86,8 +88,8 @@ impl Attempt<'_> {
     pub(super) fn run(mut self) -> Result<Saved, Failure> {
         let writer = self.store.save(self.vm.clone(), &SaveOptions::default())?;
         let qemu = self.client.peer_pid().ok();
-        let (channel, theirs, ending) =
-            Channel::new(&self.mode, self.version, qemu).context("cannot make a channel")?;
+        let (channel, theirs, ending) = Channel::new(&self.mode, self.channel, self.version, qemu)
+            .context("cannot make a channel")?;
         let mut plan = self.plan(ending);
         plan.qemu = qemu.and_then(ProcessId::of);
         let saver = Saver::start(&plan, channel.as_fd(), self.client.socket())

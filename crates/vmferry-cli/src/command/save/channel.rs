@@ -14,6 +14,7 @@ use vmferry_store::Writer;
 use vmferry_store::manifest::SaveMode;
 
 use super::intake::Intake;
+use crate::args::SnapshotChannel;
 use crate::guardian::Ending;
 use crate::qmp;
 
@@ -37,10 +38,12 @@ impl Channel {
     /// The channel for a save in this mode, and QEMU's end of it.
     pub(super) fn new(
         mode: &SaveMode,
+        wanted: SnapshotChannel,
         version: &qmp::Version,
         qemu: Option<Pid>,
     ) -> io::Result<(Self, OwnedFd, Ending)> {
-        if *mode == SaveMode::Snapshot && qemu.is_some_and(may_write_much) {
+        let in_memory = *mode == SaveMode::Snapshot && wanted == SnapshotChannel::Memory;
+        if in_memory && qemu.is_some_and(may_write_much) {
             let memory = File::from(memfd_create("vmferry-save", MemfdFlags::CLOEXEC)?);
             let theirs = memory.as_fd().try_clone_to_owned()?;
             return Ok((Self::Memory(memory), theirs, Ending::Outlast));

@@ -64,6 +64,7 @@ pub(super) fn run(global: &Global, save: &Save, socket: &Path) -> Result<Manifes
             store: &store,
             vm: &save.vm,
             mode: mode.clone(),
+            channel: save.channel.unwrap_or_default(),
             guest,
             stop_first: mode == SaveMode::Stop && loses_pages,
             stall_timeout: save.stall_timeout(),
