@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::message::{Message, Refusal};
 use super::transport::{self, Lines};
-use super::{Error, Event, Events, Result, Version};
+use super::{Error, Event, Events, Result, Version, greeting};
 
 /// How long a command may take, unless told otherwise. QEMU answers within milliseconds while its
 /// main loop turns.
@@ -81,26 +81,8 @@ impl Client {
     /// # Errors
     /// No greeting comes within `patience`, or what comes is none.
     pub fn greet(socket: OwnedFd, patience: Duration) -> Result<Self> {
-        let deadline = Instant::now() + patience;
         let mut lines = Lines::default();
-        let version = loop {
-            if let Some(line) = lines.next() {
-                match Message::parse(&line)? {
-                    Message::Greeting(version) => break version,
-                    _ => {
-                        let what = "something else than a greeting".into();
-                        return Err(Error::Protocol { what });
-                    }
-                }
-            }
-            let [came] = transport::readable([socket.as_fd()], Some(deadline))?;
-            if !came {
-                return Err(Error::NoGreeting { waited: patience });
-            }
-            if !lines.fill(socket.as_fd())? {
-                return Err(Error::Closed);
-            }
-        };
+        let version = greeting::wait(&socket, &mut lines, patience)?;
         let client = Self::start(socket, lines, Some(version))?;
         client.execute("qmp_capabilities", Value::Null)?;
         Ok(client)

@@ -28,6 +28,11 @@ pub enum Error {
         /// How long was waited.
         waited: Duration,
     },
+    /// It is the monitor for people.
+    #[error(
+        "the socket is that of a monitor for people (HMP, with the prompt '(qemu)'), a QMP monitor was expected"
+    )]
+    HumanMonitor,
     /// Reading or writing failed.
     #[error("the connection to the monitor broke")]
     Io(#[from] io::Error),

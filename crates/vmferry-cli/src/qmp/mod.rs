@@ -10,6 +10,7 @@
 mod client;
 mod error;
 mod events;
+mod greeting;
 mod message;
 mod transport;
 

@@ -71,6 +71,11 @@ impl Lines {
         Some(line)
     }
 
+    /// The beginning of a line whose end has not come.
+    pub(super) fn unfinished(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// Reads more, once; false at the end of the connection.
     pub(super) fn fill(&mut self, socket: BorrowedFd<'_>) -> Result<bool> {
         if self.buffer.len() > LINE_LIMIT {
