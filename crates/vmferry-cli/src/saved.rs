@@ -1,16 +1,10 @@
 //! Anything that holds a machine's state, opened to be asked for its pages: a file of any shape, or a
 //! checkpoint.
-//!
-//! A file is named by its path, or as QEMU names it: `file:PATH,offset=N`. In the same way, `file:PATH,snapshot=NAME`
-//! names one of several snapshots in a qcow2 image, and `file:PATH,channel=FILE,channel=FILE` the other recorded
-//! channels of a machine that came through several (multifd, postcopy-preempt).
 
 use std::fs::File;
 use std::ops::{ControlFlow, Range};
-use std::os::fd::AsFd;
-use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use vmferry::container::{self, Container, Opened, Wanted};
 use vmferry::error::Error;
 use vmferry::index::{Index, IndexError, SavedState};
@@ -18,10 +12,10 @@ use vmferry::load::{Mode, Phase, Summary, VmDescRule};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
 use vmferry::save::MachineState;
 use vmferry::wire::{configuration, header};
-use vmferry_store::{Checkpoint, CheckpointRef, Manifest, StoreError};
+use vmferry_store::{Checkpoint, Manifest, StoreError};
 
 use crate::args::Global;
-use crate::command::{open_checkpoint, open_store};
+use crate::place::{Found, find};
 use crate::ui;
 
 /// A machine's state, wherever it is.
@@ -75,7 +69,7 @@ impl Saved {
 
     fn open_in(global: &Global, what: &str, mode: Mode) -> Result<Self> {
         match find(global, what, "a saved state")? {
-            Found::File(file, name, part) => Self::file(file, name, &part, mode),
+            Found::File(file, name, part) => Self::file(file, &name, &part, mode),
             Found::Checkpoint(checkpoint) => Ok(Self {
                 state: checkpoint.device_state()?.to_machine_state(),
                 kind: Kind::Checkpoint(checkpoint),
@@ -83,7 +77,7 @@ impl Saved {
         }
     }
 
-    fn file(file: File, what: &str, part: &Part<'_>, mode: Mode) -> Result<Self> {
+    fn file(file: File, what: &str, part: &Part, mode: Mode) -> Result<Self> {
         let (opened, _) = part.open(file, what)?;
         let index = match mode {
             Mode::Strict => Index::open(opened, VmDescRule::Optional),
@@ -266,13 +260,14 @@ fn path(idstr: &str) -> Option<&str> {
 
 /// What of a file is meant.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Part<'a> {
-    wanted: Wanted,
+pub(crate) struct Part {
+    /// What of what is in it.
+    pub(crate) wanted: Wanted,
     /// The files with the machine's other channels.
-    channels: Vec<&'a str>,
+    pub(crate) channels: Vec<String>,
 }
 
-impl Part<'_> {
+impl Part {
     /// Opens it; the file is called `what`. Tells how many bytes there are to be read, where that is known.
     ///
     /// # Errors
@@ -292,92 +287,5 @@ impl Part<'_> {
             added.with_context(|| format!("cannot read {path}, a channel of {what}"))?;
         }
         Ok((opened, bytes))
-    }
-}
-
-/// What a person named.
-pub(crate) enum Found<'a> {
-    /// A file, open; what to call it; and what of it is meant.
-    File(File, &'a str, Part<'a>),
-    /// A checkpoint.
-    Checkpoint(Box<Checkpoint>),
-}
-
-/// Opens `-` for standard input, a file with `holds` in it, or a checkpoint `VM[@ID]`.
-pub(crate) fn find<'a>(global: &Global, what: &'a str, holds: &str) -> Result<Found<'a>> {
-    if what == "-" {
-        let file = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-        return Ok(Found::File(file, what, Part::default()));
-    }
-    if let Some((path, part)) = as_file(what)? {
-        let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
-        if file.metadata()?.is_dir() {
-            bail!("{path} is a directory; a file with {holds}, or VM[@ID], is expected");
-        }
-        return Ok(Found::File(file, path, part));
-    }
-    let reference: CheckpointRef = what
-        .parse()
-        .with_context(|| format!("'{what}' is neither a file nor the name of a checkpoint"))?;
-    let checkpoint = open_checkpoint(&open_store(global)?, &reference)?;
-    Ok(Found::Checkpoint(Box::new(checkpoint)))
-}
-
-/// The file that a person named, and what of it, if it is one.
-fn as_file(what: &str) -> Result<Option<(&str, Part<'_>)>> {
-    if what.contains('/') && !what.starts_with("file:") || Path::new(what).exists() {
-        return Ok(Some((what, Part::default())));
-    }
-    let Some(named) = what.strip_prefix("file:") else {
-        return Ok(None);
-    };
-    let (path, options) = named.split_once(',').unwrap_or((named, ""));
-    let mut part = Part::default();
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option.split_once('=') {
-            Some(("offset", number)) => {
-                let offset = match number.strip_prefix("0x") {
-                    Some(digits) => u64::from_str_radix(digits, 16),
-                    None => number.parse(),
-                };
-                part.wanted.offset = offset.with_context(|| {
-                    format!("'{number}' is no offset: a number of bytes is expected")
-                })?;
-            }
-            Some(("snapshot", name)) => part.wanted.snapshot = Some(name.to_owned()),
-            Some(("channel", path)) => part.channels.push(path),
-            _ => bail!(
-                "'{option}' means nothing here: file:PATH[,offset=N][,snapshot=NAME][,channel=FILE]… is expected"
-            ),
-        }
-    }
-    Ok(Some((path, part)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_named_by_its_path_or_as_qemu_names_it() {
-        let named = |what| as_file(what).unwrap();
-        let wanted = |offset, snapshot: Option<&str>| Part {
-            wanted: Wanted {
-                offset,
-                snapshot: snapshot.map(str::to_owned),
-            },
-            channels: Vec::new(),
-        };
-        assert_eq!(named("web@latest"), None);
-        assert_eq!(named("./a,b"), Some(("./a,b", wanted(0, None))));
-        assert_eq!(named("file:/a"), Some(("/a", wanted(0, None))));
-        let all = "file:a,offset=0x1000,snapshot=s 1";
-        assert_eq!(named(all), Some(("a", wanted(4096, Some("s 1")))));
-        assert_eq!(named("file:a,offset=12"), Some(("a", wanted(12, None))));
-        let with = named("file:a,channel=b,channel=/c/d");
-        assert_eq!(with.unwrap().1.channels, ["b", "/c/d"]);
-        for wrong in ["file:a,offset=x", "file:a,ofset=1", "file:a,b"] {
-            assert!(as_file(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -27,6 +27,7 @@ pub use recover::Recover;
 pub use report::Report;
 pub use verify::Verify;
 
+use crate::option_list;
 use crate::ui::ProgressStyle;
 
 /// Small, verified checkpoints of running QEMU/KVM machines, restored in a blink
@@ -315,20 +316,24 @@ fn unix_path(text: &str) -> Result<PathBuf, String> {
             "'{other}:' is not spoken here: give the machine a '-qmp unix:SOCKET,server=on,wait=off'"
         ));
     }
-    let (path, options) = path.split_once(',').unwrap_or((path, ""));
+    if path == text && std::path::Path::new(text).exists() {
+        return Ok(text.into());
+    }
+    let mut parts = option_list::parts(path).into_iter();
+    let path = parts.next().unwrap_or_default();
     if path.is_empty() {
         return Err("a path is expected: unix:/run/vm.qmp".into());
     }
-    if options.is_empty()
-        || options
-            .split(',')
-            .all(|option| option.starts_with("server") || option.starts_with("wait"))
-    {
-        return Ok(path.into());
+    let means_something = |option: &String| {
+        option.is_empty() || option.starts_with("server") || option.starts_with("wait")
+    };
+    match parts.find(|option| !means_something(option)) {
+        None => Ok(path.into()),
+        Some(option) => Err(format!(
+            "the socket is connected to as it is: '{option}' means nothing here (a comma in its path \
+             is written as ',,')"
+        )),
     }
-    Err(format!(
-        "the socket is connected to as it is: '{options}' means nothing here"
-    ))
 }
 
 fn block_size(text: &str) -> Result<(String, u64), String> {
@@ -381,7 +386,15 @@ mod tests {
             unix_path("unix:/a,server=on,wait=off").unwrap(),
             PathBuf::from("/a")
         );
-        assert!(unix_path("unix:/a,tls-creds=x").is_err());
+        assert_eq!(
+            unix_path("unix:/a,,b,server").unwrap(),
+            PathBuf::from("/a,b")
+        );
+        assert!(
+            unix_path("unix:/a,tls-creds=x")
+                .unwrap_err()
+                .contains("',,'")
+        );
         assert!(unix_path("unix:").is_err());
         assert!(unix_path("tcp:localhost:4444").is_err());
         assert_eq!(

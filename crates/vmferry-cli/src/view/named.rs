@@ -15,7 +15,8 @@ use vmferry_store::Checkpoint;
 
 use super::scan::Scan;
 use crate::args::Global;
-use crate::saved::{Found, Part, find};
+use crate::place::{Found, find};
+use crate::saved::Part;
 use serde::Serialize;
 
 /// A saved state that can be looked at once, from its beginning to its end.
@@ -79,7 +80,7 @@ impl Named {
     /// There is no such thing, or it is not one of these.
     pub fn open(global: &Global, what: &str) -> Result<Self> {
         match find(global, what, "a stream")? {
-            Found::File(file, name, part) => Self::file(file, name, &part),
+            Found::File(file, name, part) => Self::file(file, &name, &part),
             Found::Checkpoint(checkpoint) => Ok(Self::Checkpoint(checkpoint)),
         }
     }
@@ -92,7 +93,7 @@ impl Named {
         }
     }
 
-    fn file(file: File, what: &str, part: &Part<'_>) -> Result<Self> {
+    fn file(file: File, what: &str, part: &Part) -> Result<Self> {
         let (opened, file_size) = part.open(file, what)?;
         Ok(Self::Stream(Box::new(Stream {
             opened,
