@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::ui::Interrupted;
+
 /// Something that is being made beside the place where it will be. Dropped before [`Output::publish`], it is gone.
 ///
 /// It is not synced: most of it can be made again.
@@ -155,7 +157,8 @@ impl Output {
                 let old = if self.existing == Existing::Replace && path.exists() {
                     let old = tempfile::Builder::new()
                         .suffix(".replaced")
-                        .tempdir_in(folder_of(&path))?;
+                        .tempdir_in(folder_of(&path))
+                        .with_context(context)?;
                     fs::rename(&path, old.path().join("old")).with_context(context)?;
                     Some(old)
                 } else {
@@ -177,6 +180,15 @@ impl Output {
                 Ok(())
             }
         }
+    }
+}
+
+/// Says which file could not be written, unless a signal is why.
+pub fn cannot_write(path: &Path) -> impl FnOnce(anyhow::Error) -> anyhow::Error {
+    move |error| match (error.is::<Interrupted>(), path == Path::new("-")) {
+        (true, _) => error,
+        (false, true) => error.context("cannot write to standard output"),
+        (false, false) => error.context(format!("cannot write {}", path.display())),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::export::cpu::Cpu;
 use crate::export::known::known;
 use crate::export::pour::pour;
 use crate::export::{Plan, Watch, blocks, elf, lime, raw, vmcoreinfo};
-use crate::output::{Existing, Output, What};
+use crate::output::{Existing, Output, What, cannot_write};
 use crate::saved::Saved;
 use crate::ui::{self, Table};
 
@@ -104,7 +104,7 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
     if piped {
         let mut out = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
         for (_, plan) in &parts {
-            pour(plan, &saved, &mut out, &mut watch)?;
+            pour(plan, &saved, &mut out, &mut watch).map_err(cannot_write(&export.output))?;
         }
     } else {
         // Signals are caught now, so nothing of it can stay behind.
@@ -113,8 +113,9 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
         for (name, plan) in parts {
             files.push((output.file(&name)?, plan));
         }
-        let canvas = Canvas::new(files, saved.blocks().len(), saved.page_size())?;
-        canvas.fill(&saved, &mut watch)?;
+        let canvas = Canvas::new(files, saved.blocks().len(), saved.page_size());
+        let filled = canvas.and_then(|canvas| canvas.fill(&saved, &mut watch));
+        filled.map_err(cannot_write(&export.output))?;
         output.publish()?;
     }
     report.data_bytes = watch.counted().0;

@@ -65,8 +65,17 @@ pub enum IndexError {
     #[error(transparent)]
     Read(#[from] Error),
     /// Pages could not be kept in the temporary file.
-    #[error("the temporary file for pages failed")]
-    Spool(#[source] io::Error),
+    #[error(
+        "the temporary file for pages in {} failed (TMPDIR names another folder)",
+        folder.display()
+    )]
+    Spool {
+        /// Where it is.
+        folder: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// There is no room for the temporary file.
     #[error(
         "pages that cannot be read again need a temporary file, and there is no room for it in {}: it has {spooled} \

@@ -35,7 +35,7 @@ pub(super) struct Spool {
 impl Spool {
     pub(super) fn create(folder: &Path, page_len: usize) -> Result<Self, IndexError> {
         Ok(Self {
-            file: tempfile::tempfile_in(folder).map_err(IndexError::Spool)?,
+            file: tempfile::tempfile_in(folder).map_err(|error| failed(folder, error))?,
             folder: folder.to_owned(),
             page_len,
             reserve: RESERVE,
@@ -64,7 +64,8 @@ impl Spool {
             }
             None => {
                 let at = slot * self.page_len as u64;
-                self.file.write_all_at(page, at).map_err(IndexError::Spool)
+                let written = self.file.write_all_at(page, at);
+                written.map_err(|error| failed(&self.folder, error))
             }
         }
     }
@@ -96,14 +97,14 @@ impl Spool {
         }
         let at = end - self.pending.len() as u64;
         let written = self.file.write_all_at(&self.pending, at);
-        written.map_err(IndexError::Spool)?;
+        written.map_err(|error| failed(&self.folder, error))?;
         self.pending.clear();
         Ok(())
     }
 
     fn look_for_room(&mut self, end: u64) -> Result<(), IndexError> {
         let system = rustix::fs::fstatvfs(&self.file);
-        let system = system.map_err(|error| IndexError::Spool(error.into()))?;
+        let system = system.map_err(|error| failed(&self.folder, error))?;
         let free = system.f_bavail.saturating_mul(system.f_frsize);
         if free < self.reserve.saturating_add(STEP) {
             return Err(IndexError::NoRoom {
@@ -114,6 +115,13 @@ impl Spool {
         }
         self.room = end + STEP;
         Ok(())
+    }
+}
+
+fn failed(folder: &Path, source: impl Into<io::Error>) -> IndexError {
+    IndexError::Spool {
+        folder: folder.to_owned(),
+        source: source.into(),
     }
 }
 
@@ -150,6 +158,12 @@ mod tests {
                 expect(&spool, slot, fill);
             }
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_is_named_by_its_folder() {
+        let error = Spool::create(Path::new("/proc/none"), 4096).unwrap_err();
+        assert!(error.to_string().contains("/proc/none"), "{error}");
     }
 
     #[test]

@@ -127,15 +127,22 @@ impl fmt::Display for AssumptionKind {
 
 impl fmt::Display for Assumption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, at offset {:#x}", self.kind, self.at)?;
+        let kind = self.kind.to_string();
+        f.write_str(&kind)?;
+        // A reason often says where, and more exactly.
+        if !kind.contains("at offset ") {
+            write!(f, ", at offset {:#x}", self.at)?;
+        }
         match self.channel {
             ChannelName::Main => {}
             ChannelName::Multifd(id) => write!(f, " of multifd channel {id}")?,
             ChannelName::Preempt => f.write_str(" of the channel of requested pages")?,
         }
         match &self.section {
-            Some(section) => write!(f, " in section '{section}'"),
-            None => Ok(()),
+            Some(section) if !kind.contains(" in section '") => {
+                write!(f, " in section '{section}'")
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -11,7 +11,7 @@ use vmferry::stream::Writer;
 use super::watched::Watched;
 use super::{Convert, piped};
 use crate::command::serve::{stream_config, take_stdout};
-use crate::output::{Existing, Output, What};
+use crate::output::{Existing, Output, What, cannot_write};
 
 /// What was written, and its bytes where they are known.
 pub(super) type Written = (String, Option<u64>);
@@ -23,8 +23,10 @@ pub(super) fn stream(
 ) -> Result<Written> {
     if piped(convert) {
         let mut writer = Writer::with_config(take_stdout()?, &stream_config());
-        save::precopy(&mut writer, state, source, &mut |_| {})?;
-        writer.close()?;
+        let sent = save::precopy(&mut writer, state, source, &mut |_| {});
+        let sent = sent.map_err(anyhow::Error::from);
+        let closed = sent.and_then(|()| Ok(writer.close()?));
+        closed.map_err(cannot_write(Path::new("-")))?;
         return Ok(("-".into(), None));
     }
     to_file(convert, |file| {
@@ -55,7 +57,7 @@ pub(super) fn to_file(
     let path = convert.output.as_deref().unwrap_or_else(|| Path::new(""));
     let output = Output::begin(path, What::Memory, Existing::forced(convert.force))?;
     let file = output.file("")?;
-    write(file.try_clone()?)?;
+    write(file.try_clone()?).map_err(cannot_write(path))?;
     let failed = || format!("cannot write {}", path.display());
     let bytes = file.metadata().with_context(failed)?.len();
     output.publish_synced()?;

@@ -66,22 +66,12 @@ impl Trouble {
 impl Trouble {
     /// What had to be assumed means that the stream is not what QEMU would take.
     fn of(harm: &[&Assumption], more: u64) -> Option<Self> {
-        let first = said(harm.first()?);
+        let first = harm.first()?.to_string();
         let more = more + harm.len() as u64 - 1;
         Some(Self::Damaged(match more {
             0 => first,
             more => format!("{first}; and {more} more like this"),
         }))
-    }
-}
-
-/// An assumption, which often has its place in it already.
-fn said(assumption: &Assumption) -> String {
-    let kind = assumption.kind.to_string();
-    if kind.contains("at offset") {
-        kind
-    } else {
-        assumption.to_string()
     }
 }
 
@@ -156,7 +146,7 @@ impl Contents {
         };
         Self {
             layout: lay_out(&scan.state, &scan.table, scan.page_size),
-            notes: harmless.into_iter().map(said).collect(),
+            notes: harmless.iter().map(ToString::to_string).collect(),
             kind: Kind::Stream {
                 container: Box::new(Wrapping::of(&scanned.container)),
                 channels: scanned.channels,

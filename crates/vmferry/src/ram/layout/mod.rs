@@ -102,10 +102,11 @@ pub enum LayoutError {
     },
     /// Nobody says how the main RAM is split.
     #[error(
-        "how much RAM machine type {machine} has below 4 GiB is not known, and its state does not tell"
+        "how much RAM {} has below 4 GiB is not known, and its state does not say",
+        if machine.is_empty() { "this machine, whose type is not named," } else { machine }
     )]
     UnknownSplit {
-        /// The machine type.
+        /// The machine type; empty where it is not named.
         machine: String,
     },
     /// A size that somebody said makes no sense.

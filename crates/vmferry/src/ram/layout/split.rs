@@ -101,7 +101,7 @@ pub(super) fn find(
         let below = total.min(found);
         return Ok(Split { base: 0, below });
     }
-    let machine = known.machine.as_deref().unwrap_or("?");
+    let machine = known.machine.as_deref().unwrap_or_default();
     if let Some((base, why)) = in_one_piece(machine, first) {
         assumptions.push(format!(
             "the main RAM lies in one piece at {base:#x}, as {why}"
@@ -124,8 +124,12 @@ pub(super) fn find(
         }
         (Some(clock), None) => {
             assumptions.push(format!(
-                "{} of RAM lie below 4 GiB, as the machine's clock (RTC) says; the rule of {machine} is not known",
-                size(clock)
+                "{} of RAM lie below 4 GiB, as the machine's clock (RTC) says; {}",
+                size(clock),
+                match machine {
+                    "" => "its type is not named, so no rule of its type confirms it".to_owned(),
+                    machine => format!("the rule of {machine} is not known"),
+                }
             ));
             clock
         }
