@@ -1,6 +1,7 @@
 //! What a user has settled once and for all: the file `config.toml`.
 
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Deserializer};
 
 use crate::args::{self, Cli, Command, Mode};
-use crate::ui::ProgressStyle;
+use crate::ui::{self, ProgressStyle};
 
 /// What is used where neither the command line nor the environment says anything.
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -37,7 +38,16 @@ impl Settings {
     fn read(path: &Path) -> Result<Self> {
         match std::fs::read_to_string(path) {
             Ok(text) => toml::from_str(&text).map_err(anyhow::Error::from),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            // QEMU, which may run as another user, hands its environment on to the commands that it starts: the
+            // home that is named there need not be one of ours.
+            Err(error) if is_out_of_reach(error.kind()) => {
+                ui::warn(format_args!(
+                    "the settings in {} are out of reach, and nothing is taken from there: {error}",
+                    path.display()
+                ));
+                Ok(Self::default())
+            }
             Err(error) => Err(error.into()),
         }
         .with_context(|| format!("cannot use the settings in {}", path.display()))
@@ -68,6 +78,14 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// Whether somebody else may well have settings there.
+fn is_out_of_reach(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::StaleNetworkFileHandle
+    )
 }
 
 /// The variable that names the mode of a save.
@@ -192,7 +210,10 @@ mod tests {
 
     #[test]
     fn no_settings_are_no_error() {
-        let none = Settings::read(Path::new("/nonexistent/config.toml")).unwrap();
-        assert_eq!(none, Settings::default());
+        // Where the home of an account without one leads to, too.
+        for path in ["/nonexistent/config.toml", "/dev/null/vmferry/config.toml"] {
+            let none = Settings::read(Path::new(path)).unwrap();
+            assert_eq!(none, Settings::default());
+        }
     }
 }
