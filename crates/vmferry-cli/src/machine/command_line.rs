@@ -4,6 +4,9 @@ use std::path::Path;
 
 use vmferry_store::manifest::Machine;
 
+use super::descriptors;
+use crate::option_list;
+
 /// A recorded command line, made fit for a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
@@ -14,9 +17,6 @@ pub struct Recorded {
     /// Arguments that mean something only to the process that had them.
     pub lost: Vec<String>,
 }
-
-/// What in an argument refers to a descriptor that was inherited and is gone.
-const DESCRIPTORS: &[&str] = &["fd=", "fds=", "/dev/fd/", "/dev/fdset/", "fdset="];
 
 impl Recorded {
     /// The command line of `machine`; `None` if it was not recorded.
@@ -49,9 +49,8 @@ impl Recorded {
         if let (false, Some(machine_type)) = (pinned, &machine.machine_type) {
             words.extend(["-machine".to_owned(), machine_type.clone()]);
         }
-        let refers = |word: &&String| DESCRIPTORS.iter().any(|fd| word.contains(fd));
         Some(Self {
-            lost: words.iter().filter(refers).cloned().collect(),
+            lost: descriptors::referring(&words),
             words,
             cwd: machine.cwd.clone(),
         })
@@ -68,8 +67,8 @@ fn pin(value: &str, machine_type: Option<&str>) -> String {
     let Some(machine_type) = machine_type else {
         return value.to_owned();
     };
-    let properties = value
-        .split(',')
+    let properties = option_list::raw(value)
+        .into_iter()
         .enumerate()
         .filter(|(at, part)| !part.starts_with("type=") && (*at > 0 || part.contains('=')))
         .map(|(_, part)| part);
@@ -113,6 +112,7 @@ mod tests {
             ("q35,accel=kvm", "pc-q35-10.0,accel=kvm"),
             ("type=q35,accel=kvm", "pc-q35-10.0,accel=kvm"),
             ("accel=tcg,usb=off", "pc-q35-10.0,accel=tcg,usb=off"),
+            ("q35,firmware=/a,,b", "pc-q35-10.0,firmware=/a,,b"),
         ] {
             assert_eq!(recorded(&["qemu", "-M", value]).words[2], pinned);
         }
@@ -143,6 +143,8 @@ mod tests {
     fn arguments_that_refer_to_inherited_descriptors_are_named() {
         let line = recorded(&["q", "-netdev", "tap,id=n,fd=7", "-chardev", "pty,id=c"]);
         assert_eq!(line.lost, ["tap,id=n,fd=7"]);
+        let json = r#"{"type":"tap","id":"n","fd":"13"}"#;
+        assert_eq!(recorded(&["q", "-netdev", json]).lost, [json]);
     }
 
     #[test]

@@ -44,6 +44,16 @@ impl RamListing {
         blocks.iter().map(|(_, block)| size(block)).collect()
     }
 
+    /// A block here that is not among `blocks`, and of this size.
+    fn under_another_name(&self, blocks: &RamBlocks, length: u64) -> Option<&str> {
+        let mut others = self
+            .0
+            .iter()
+            .filter(|here| blocks.find(&here.idstr).is_none());
+        let other = others.find(|here| here.used == length)?;
+        Some(&other.idstr)
+    }
+
     /// The first of `blocks` that this machine cannot take, and why.
     pub fn mismatch(&self, blocks: &RamBlocks) -> Option<String> {
         // A listing that is not understood refuses nothing.
@@ -53,10 +63,17 @@ impl RamListing {
         blocks.iter().find_map(|(_, block)| {
             let (idstr, length) = (&block.idstr, block.used_length);
             let Some(here) = self.find(idstr) else {
-                return Some(format!(
-                    "the checkpoint has a RAM block '{idstr}', this QEMU has none: start it with the \
-                     devices that the machine had"
-                ));
+                return Some(match self.under_another_name(blocks, length) {
+                    Some(other) => format!(
+                        "the checkpoint has a RAM block '{idstr}', this QEMU has none, but '{other}' of the same \
+                         size: if that is a memory backend, give it the id '{idstr}', else start QEMU with the \
+                         devices that the machine had, at the same places"
+                    ),
+                    None => format!(
+                        "the checkpoint has a RAM block '{idstr}', this QEMU has none: start it with the devices \
+                         that the machine had, at the same places"
+                    ),
+                });
             };
             // Firmware's tables are resized to what comes.
             let resized = idstr.starts_with("/rom@") && length <= here.max;
@@ -128,7 +145,17 @@ mod tests {
     fn memory_of_another_size_is_refused_where_qemu_would_refuse_it() {
         assert_eq!(mismatch("mem0", 64 << 20), None);
         assert!(mismatch("mem0", 32 << 20).unwrap().contains("67108864"));
-        assert!(mismatch("vga.vram", 4096).unwrap().contains("has none"));
+        assert!(
+            mismatch("vga.vram", 4096)
+                .unwrap()
+                .contains("has none: start")
+        );
+        // A backend of another name.
+        assert!(
+            mismatch("pc.ram", 64 << 20)
+                .unwrap()
+                .contains("'mem0' of the same size")
+        );
         // It is resized.
         assert_eq!(mismatch("/rom@etc/acpi/tables", 0x1000), None);
         assert!(mismatch("/rom@etc/acpi/tables", 0x20_1000).is_some());
