@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::{SCHEMA, open_store};
+use super::{SCHEMA, latest, open_store};
 use crate::args::{Delete, Global};
 use crate::ui;
 
@@ -31,7 +31,7 @@ pub fn run(global: &Global, delete: &Delete) -> Result<ExitCode> {
     // All names are made out first: "latest" must not move while we delete.
     let mut names = Vec::new();
     for reference in &delete.checkpoints {
-        let name = store.resolve(reference)?;
+        let name = latest::resolve(&store, reference)?;
         if !names.contains(&name) {
             names.push(name);
         }

@@ -6,6 +6,7 @@ pub mod diff;
 pub mod export;
 pub mod help;
 pub mod inspect;
+pub(crate) mod latest;
 pub mod list;
 pub mod map;
 pub mod recover;
@@ -52,18 +53,27 @@ pub fn store_path(global: &Global) -> Result<PathBuf> {
 /// Opens the store, which must be there.
 pub(crate) fn open_store(global: &Global) -> Result<Store> {
     let path = store_path(global)?;
-    if !path.exists() {
-        bail!(
+    match path.try_exists() {
+        Ok(true) => {}
+        Ok(false) => bail!(
             "there is no store in {}: 'vmferry save' makes one, and --store names another",
             path.display()
-        );
+        ),
+        Err(error) => {
+            return Err(error).with_context(|| {
+                format!(
+                    "cannot reach the store in {}: --store, or VMFERRY_STORE, names another",
+                    path.display()
+                )
+            });
+        }
     }
     Store::open(&path).with_context(|| format!("cannot open the store in {}", path.display()))
 }
 
 /// Opens a checkpoint that a person named.
 pub(crate) fn open_checkpoint(store: &Store, reference: &CheckpointRef) -> Result<Checkpoint> {
-    let name = store.resolve(reference)?;
+    let name = latest::resolve(store, reference)?;
     let opened = store.checkpoint(&name, ReadOptions::default());
     opened.with_context(|| format!("cannot open the checkpoint {name}"))
 }

@@ -63,10 +63,13 @@ pub fn settle(
         until_ended(client, plan, &events, deadline),
     );
     if plan.resume {
-        note(
-            "the guest does not run",
-            let_run(client, plan, resume, &events, deadline),
-        );
+        let let_run = let_run(client, plan, resume, &events, deadline);
+        // A monitor that has gone says nothing of the guest.
+        let what = match &let_run {
+            Err(Error::Closed | Error::Io(_)) => "it is not known whether the guest runs",
+            _ => "the guest does not run",
+        };
+        note(what, let_run);
     }
     note("migration settings", plan.changed.put_back(client));
     match trouble.is_empty() {

@@ -17,6 +17,7 @@ use super::file::Written;
 use super::libvirt::domain_name;
 use super::watched::Watched;
 use crate::args::Global;
+use crate::command::latest;
 use crate::command::save::open_or_create;
 use crate::saved::Saved;
 
@@ -45,6 +46,7 @@ pub(super) fn write(
     details.save.duration_us = u64::try_from(began.elapsed().as_micros()).ok();
     details.stream_bytes = saved.summary().map(|summary| summary.bytes);
     let manifest = writer.publish(details)?;
+    latest::warn_if_another_is_latest(&store, &manifest.name());
     Ok((manifest.name().to_string(), None))
 }
 

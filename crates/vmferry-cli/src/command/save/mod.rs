@@ -21,7 +21,7 @@ mod refusal;
 mod wait;
 
 pub(super) use monitor::GREETING;
-pub(super) use refusal::no_monitor;
+pub(super) use refusal::{missing_rights, no_monitor};
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -31,7 +31,7 @@ use serde::Serialize;
 use vmferry_store::manifest::BlockDevice;
 use vmferry_store::{Manifest, Store};
 
-use super::{SCHEMA, store_path};
+use super::{SCHEMA, latest, open_store, store_path};
 use crate::args::{Global, Save};
 use crate::machine::is_writable;
 use crate::ui;
@@ -56,8 +56,12 @@ pub(super) fn open_or_create(global: &Global) -> Result<Store> {
     let path = store_path(global)?;
     // A store is made where it was asked for, but a mistyped path is no reason to make folders.
     if let (None, Some(parent)) = (&global.store, path.parent()) {
-        std::fs::create_dir_all(parent)
-            .with_context(|| format!("cannot make the folder {}", parent.display()))?;
+        std::fs::create_dir_all(parent).with_context(|| {
+            format!(
+                "cannot make the folder {} for the store: --store, or VMFERRY_STORE, names another",
+                parent.display()
+            )
+        })?;
     }
     Ok(Store::open_or_create(path)?)
 }
@@ -92,6 +96,14 @@ struct Report<'a> {
 }
 
 fn report(global: &Global, manifest: &Manifest) -> Result<()> {
+    report_saved(global, manifest)?;
+    if let Ok(store) = open_store(global) {
+        latest::warn_if_another_is_latest(&store, &manifest.name());
+    }
+    Ok(())
+}
+
+fn report_saved(global: &Global, manifest: &Manifest) -> Result<()> {
     if global.json {
         return ui::print_json(&Report {
             schema: SCHEMA,

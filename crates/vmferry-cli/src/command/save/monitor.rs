@@ -18,8 +18,8 @@ use crate::migration;
 use crate::qmp::Client;
 use crate::ui::{self, Progress, Signals};
 
-/// How long a monitor may take to greet.
-pub(in crate::command) const GREETING: Duration = Duration::from_secs(3);
+/// How long a monitor may take to greet: a proxy in between may have to reach it first.
+pub(in crate::command) const GREETING: Duration = Duration::from_secs(15);
 
 /// How long a monitor may at least take for a command.
 const MONITOR: Duration = Duration::from_secs(5);
@@ -82,7 +82,9 @@ pub(super) fn run(global: &Global, save: &Save, socket: &Path) -> Result<Manifes
             (Err(Failure::Refused(why)), 0) => {
                 return Err(anyhow!("QEMU refuses to save this machine: {why}"));
             }
-            (Err(Failure::Failed(error)), _) => return Err(error),
+            (Err(Failure::Failed(error)), _) => {
+                return Err(refusal::with_jobs(&client, &mode, error));
+            }
         }
     };
     let manifest = publish(details, mode, saved, began)?;

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
+use vmferry_store::manifest::SaveMode;
 
 use crate::args::Mode;
-use crate::migration::Status;
+use crate::machine;
+use crate::migration::{self, Status};
 use crate::qmp::{self, Client};
 use crate::ui;
 
@@ -47,6 +49,13 @@ pub(super) fn check_run_state(run_state: &str) -> Result<Guest> {
 
 /// Whether nothing else is under way.
 pub(super) fn check_migration(status: &Status) -> Result<()> {
+    if status.name().starts_with("postcopy") {
+        bail!(
+            "this machine's memory is being brought to it, or to the QEMU that it moved to (status '{}'): do not end \
+             this QEMU, and do not cancel, or the guest is lost; save it when that has ended",
+            status.name()
+        );
+    }
     if status.is_under_way() {
         bail!(
             "a migration of this machine is under way (status '{}'): wait for its end, or cancel it",
@@ -82,6 +91,40 @@ pub(super) fn no_snapshot(client: &Client, mode: Mode, why: &str) -> anyhow::Err
     anyhow!(text)
 }
 
+/// A save that failed, with the jobs that may have kept QEMU from giving up its disks: it has to at the end of a
+/// migration, but not for a background snapshot.
+pub(super) fn with_jobs(client: &Client, mode: &SaveMode, error: anyhow::Error) -> anyhow::Error {
+    if *mode == SaveMode::Snapshot {
+        return error;
+    }
+    let failed = migration::glance(client)
+        .is_ok_and(|status| status.is_some_and(|status| status.name() == "failed"));
+    let jobs = match failed {
+        true => machine::block_jobs(client),
+        false => Vec::new(),
+    };
+    match about_jobs(&jobs) {
+        Some(why) => error.context(why),
+        None => error,
+    }
+}
+
+fn about_jobs(jobs: &[String]) -> Option<String> {
+    if jobs.is_empty() {
+        return None;
+    }
+    let (which, it) = match jobs {
+        [job] => (format!("job {job} is"), "it"),
+        jobs => (format!("jobs {} are", jobs.join(", ")), "they"),
+    };
+    Some(format!(
+        "{which} at work on a disk, which QEMU must give up at the end of such a save: use --mode snapshot, which \
+         works next to {}, or wait until {it} {} ended",
+        if it == "it" { "it" } else { "them" },
+        if it == "it" { "has" } else { "have" },
+    ))
+}
+
 /// Bytes of guest memory that QEMU sends in a second, stopped: what a slow machine was seen to do.
 const STOPPED_RATE: u64 = 600 << 20;
 
@@ -95,7 +138,7 @@ fn expected_pause(client: &Client) -> Option<Duration> {
 }
 
 /// The usual reason on a machine where QEMU does not run as root.
-fn missing_rights(client: &Client) -> Option<&'static str> {
+pub(in crate::command) fn missing_rights(client: &Client) -> Option<&'static str> {
     let pid = client.peer_pid().ok()?.as_raw_nonzero();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
@@ -119,6 +162,9 @@ pub(in crate::command) fn no_monitor(error: qmp::Error) -> anyhow::Error {
             ),
             _ => None,
         },
+        qmp::Error::HumanMonitor => {
+            Some("give QEMU a QMP monitor, too: '-qmp unix:OTHER-SOCKET,server=on,wait=off'")
+        }
         qmp::Error::NoGreeting { .. } => Some(
             "give QEMU a second monitor for vmferry: '-qmp unix:OTHER-SOCKET,server=on,wait=off'",
         ),
@@ -148,6 +194,30 @@ mod tests {
         ] {
             assert!(check_run_state(refused).is_err(), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_guest_that_waits_for_its_memory_is_not_given_up() {
+        for status in ["postcopy-paused", "postcopy-active"] {
+            let status = Status {
+                status: Some(status.into()),
+                ..Status::default()
+            };
+            let error = check_migration(&status).unwrap_err().to_string();
+            assert!(error.contains("do not cancel"), "{error}");
+        }
+    }
+
+    #[test]
+    fn jobs_on_disks_are_named_with_the_mode_that_works_next_to_them() {
+        assert_eq!(about_jobs(&[]), None);
+        let one = about_jobs(&["'b' (backup)".into()]).unwrap();
+        assert!(one.starts_with("job 'b' (backup) is at work"), "{one}");
+        let two = about_jobs(&["'b' (backup)".into(), "'m' (mirror)".into()]).unwrap();
+        assert!(
+            two.contains("works next to them, or wait until they have"),
+            "{two}"
+        );
     }
 
     #[test]
