@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use vmferry::channel::Fd;
 use vmferry::postcopy::{self, HostPages, Unobserved};
 use vmferry::ram::PageSource;
-use vmferry::save::{self, MachineState};
+use vmferry::save::{self, MachineState, SaveError};
 use vmferry::stream::{Reader, Writer, WriterConfig};
 use vmferry::wire::header;
 use vmferry_store::Checkpoint;
@@ -46,7 +46,12 @@ pub fn run(global: &Global, serve: &Serve) -> Result<ExitCode> {
         lazily(serve, &checkpoint, &state, writer)?;
     } else {
         let mut writer = writer;
-        save::precopy(&mut writer, &state, &checkpoint, &mut |_| {})?;
+        let sent = save::precopy(&mut writer, &state, &checkpoint, &mut |_| {});
+        sent.map_err(|error| match error {
+            error @ SaveError::Send(_) => anyhow::Error::from(error)
+                .context("QEMU takes no more of the machine, and says itself why"),
+            error => error.into(),
+        })?;
     }
     ui::note(format_args!(
         "{} has been sent",
@@ -85,7 +90,10 @@ fn lazily(
         &progress,
         &Unobserved,
     )
-    .context("the guest waits in 'postcopy-paused' for the rest of its memory, if it ran already")
+    .context(
+        "if the guest ran already, QEMU holds it in 'postcopy-paused', and it waits for the rest of its memory: do \
+         not end that QEMU, or the guest is lost. Else QEMU says itself why it does not take the machine",
+    )
 }
 
 /// What was said on the command line, else what the stream said of the machine that was saved.

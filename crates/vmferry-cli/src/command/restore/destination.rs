@@ -3,33 +3,24 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{Child, Command, ExitCode, ExitStatus};
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use crossbeam_channel::{bounded, select};
 use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
+use serde_json::Value;
 
-use super::transfer::Failed;
+use super::explain::END;
 use crate::command::save::{GREETING, no_monitor};
-use crate::machine::shell_words;
-use crate::migration;
+use crate::machine::{self, LastWords, shell_words};
 use crate::qmp::Client;
-use crate::ui::Signals;
+use crate::ui::{self, Signals};
 
 /// How long a QEMU that was just started may take to greet: it may have memory to reserve.
 const START: Duration = Duration::from_secs(60);
-
-/// How long a QEMU that has closed its monitor may take to end.
-const END: Duration = Duration::from_secs(5);
-
-/// How long a QEMU may take to show that it ends: it closes the channel of the stream first.
-const SHOW: Duration = Duration::from_millis(500);
-
-/// How often its state is asked for meanwhile.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// The monitor that is added to a QEMU that we start.
 const MONITOR: &str = "vmferry-monitor";
@@ -37,7 +28,21 @@ const MONITOR: &str = "vmferry-monitor";
 /// The QEMU that is restored into.
 pub(super) struct Destination {
     client: Client,
-    child: Option<Child>,
+    words: LastWords,
+    held_back: Option<bool>,
+    started: Option<Started>,
+}
+
+/// A QEMU that we have started.
+struct Started {
+    child: Child,
+    daemon: Option<Daemon>,
+}
+
+/// What is left of a QEMU that was told to go into the background (`-daemonize`): our child ends as soon as it has
+/// come up, and that is not its end.
+struct Daemon {
+    pidfile: Option<PathBuf>,
 }
 
 impl Destination {
@@ -45,8 +50,10 @@ impl Destination {
     pub(super) fn attach(socket: &Path) -> Result<Self> {
         let client = Client::connect(socket, GREETING).map_err(no_monitor)?;
         Ok(Self {
+            words: LastWords::of(client.peer_pid().ok()),
+            held_back: machine::was_started_paused(&client),
             client,
-            child: None,
+            started: None,
         })
     }
 
@@ -73,21 +80,30 @@ impl Destination {
         if let Some(cwd) = cwd {
             command.current_dir(cwd);
         }
+        command.stderr(Stdio::piped());
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot start {}", shell_words(words)))?;
         drop(theirs);
+        let stderr = child.stderr.take().context("no standard error")?;
+        let last_words = LastWords::pass_on(stderr)?;
+        let daemon = Daemon::of(arguments, cwd);
         match Client::greet(ours.into(), START) {
             Ok(client) => Ok(Self {
                 client,
-                child: Some(child),
+                words: last_words,
+                held_back: Some(machine::holds_back(arguments)),
+                started: Some(Started { child, daemon }),
             }),
             Err(error) => {
                 let status = ended(&mut child, END).map(|status| format!(" ({status})"));
                 let text = format!("QEMU did not start{}", status.unwrap_or_default());
                 let _ = child.kill();
                 let _ = child.wait();
-                Err(anyhow::Error::from(error).context(text))
+                Err(match last_words.said() {
+                    Some(words) => anyhow!("{text}: {words}"),
+                    None => anyhow::Error::from(error).context(text),
+                })
             }
         }
     }
@@ -96,22 +112,50 @@ impl Destination {
         &self.client
     }
 
-    /// The process that we started.
-    pub(super) fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+    /// What it has said since then on its standard error.
+    pub(super) fn words(&self) -> &LastWords {
+        &self.words
     }
 
-    /// Stays with a QEMU that we started until it ends, and ends as it does.
+    /// Whether it was started with `-S`, where that can be seen.
+    pub(super) fn held_back(&self) -> Option<bool> {
+        self.held_back
+    }
+
+    /// Whether we have started it, and it does not outlive us.
+    pub(super) fn is_ours(&self) -> bool {
+        self.started.is_some()
+    }
+
+    /// The process that we started.
+    pub(super) fn pid(&self) -> Option<u32> {
+        let started = self.started.as_ref()?;
+        match &started.daemon {
+            Some(daemon) => daemon.pid(),
+            None => Some(started.child.id()),
+        }
+    }
+
+    /// Stays with a QEMU that we started until it ends, and ends as it does. One in the background is left there.
     pub(super) fn stay_with(self, signals: &Signals) -> Result<ExitCode> {
-        let Some(mut child) = self.child else {
+        let Some(mut started) = self.started else {
             return Ok(ExitCode::SUCCESS);
         };
-        let process = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+        if let Some(daemon) = &started.daemon {
+            let pid = daemon.pid().map(|pid| format!(" (process {pid})"));
+            ui::note(format_args!(
+                "QEMU goes on in the background{}",
+                pid.unwrap_or_default()
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let pid = Pid::from_child(&started.child);
+        let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
         let (sender, ended) = bounded(1);
         std::thread::Builder::new()
             .name("wait".into())
             .spawn(move || {
-                let _ = sender.send(child.wait());
+                let _ = sender.send(started.child.wait());
             })?;
         loop {
             select! {
@@ -124,53 +168,45 @@ impl Destination {
         }
     }
 
-    /// Why a restore failed, with what became of QEMU; one that we started and that has no guest is
-    /// ended. Nothing failed if such a QEMU ended well because its guest, which ran, did.
-    pub(super) fn explain(&mut self, failed: Failed) -> Option<anyhow::Error> {
-        let (error, ran) = match failed {
-            Failed::WhileTheGuestRan(error) if self.holds_the_guest() => {
-                return Some(error.context(
-                    "QEMU holds the guest in 'postcopy-paused': what it has is kept, and it waits for \
-                     the rest of its memory",
-                ));
-            }
-            Failed::WhileTheGuestRan(error) => (error, true),
-            Failed::BeforeTheGuestRan(error) => (error, false),
-        };
-        let Some(child) = &mut self.child else {
-            return Some(error);
-        };
-        // A QEMU that could not load its machine ends by itself.
-        let patience = if self.client.is_closed() { END } else { SHOW };
-        match ended(child, patience) {
-            Some(status) if status.success() && ran => None,
-            Some(status) => {
-                Some(error.context(anyhow!("QEMU has ended ({status}); it says why above")))
-            }
-            None => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Some(error)
-            }
+    /// Ends a QEMU that we started, if it does not end by itself within `patience`; then its status is given.
+    pub(super) fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let started = self.started.as_mut()?;
+        if started.daemon.is_some() {
+            // It may have gone already.
+            let _ = self.client.execute("quit", Value::Null);
+            let _ = started.child.wait();
+            return None;
         }
+        let status = ended(&mut started.child, patience);
+        if status.is_none() {
+            let _ = started.child.kill();
+            let _ = started.child.wait();
+        }
+        status
     }
 }
 
-impl Destination {
-    /// Whether QEMU keeps a guest that lacks memory. One that could not load its machine ends, or
-    /// says that it has failed.
-    fn holds_the_guest(&self) -> bool {
-        let deadline = Instant::now() + SHOW;
-        while Instant::now() < deadline {
-            match migration::glance(&self.client) {
-                Ok(Some(status)) if status.name() == "postcopy-paused" => return true,
-                Ok(Some(status)) if status.name() == "failed" => return false,
-                // Its monitor stands still when a thread that it needs waits for memory, too.
-                Ok(_) => std::thread::sleep(LOOK),
-                Err(_) => return false,
+impl Daemon {
+    fn of(arguments: &[String], cwd: Option<&Path>) -> Option<Self> {
+        let is = |name: &'static str| {
+            move |word: &String| {
+                word.strip_prefix('-')
+                    .is_some_and(|word| word.strip_prefix('-').unwrap_or(word) == name)
             }
-        }
-        !self.client.is_closed()
+        };
+        arguments.iter().find(|word| is("daemonize")(word))?;
+        let option = arguments.iter().position(is("pidfile"));
+        let pidfile = option.and_then(|at| arguments.get(at + 1));
+        let pidfile = pidfile.map(|file| match cwd {
+            Some(cwd) => cwd.join(file),
+            None => PathBuf::from(file),
+        });
+        Some(Self { pidfile })
+    }
+
+    fn pid(&self) -> Option<u32> {
+        let text = std::fs::read_to_string(self.pidfile.as_ref()?).ok()?;
+        text.trim().parse().ok()
     }
 }
 
@@ -193,4 +229,23 @@ fn exit_code(status: ExitStatus) -> ExitCode {
         code.and_then(|code| u8::try_from(code).ok())
             .unwrap_or(super::super::COULD_NOT),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &[&str]) -> Vec<String> {
+        line.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_qemu_that_goes_into_the_background_is_known_by_its_option() {
+        let cwd = Some(Path::new("/run"));
+        assert!(Daemon::of(&words(&["-m", "64"]), cwd).is_none());
+        let daemon = Daemon::of(&words(&["--daemonize", "-pidfile", "q.pid"]), cwd).unwrap();
+        assert_eq!(daemon.pidfile.as_deref(), Some(Path::new("/run/q.pid")));
+        let daemon = Daemon::of(&words(&["-daemonize", "-pidfile"]), cwd).unwrap();
+        assert_eq!(daemon.pid(), None);
+    }
 }

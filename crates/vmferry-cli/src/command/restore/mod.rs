@@ -1,6 +1,10 @@
 //! `vmferry restore`: a checkpoint becomes a running machine.
 
+mod arrival;
+mod check;
 mod destination;
+mod explain;
+mod prepared;
 mod transfer;
 
 use std::process::ExitCode;
@@ -46,8 +50,11 @@ pub fn run(global: &Global, restore: &Restore) -> Result<ExitCode> {
     if let (Some(recorded), false) = (&recorded, restore.trust_recorded) {
         return offer(&name, recorded);
     }
+    if let Some(recorded) = &recorded {
+        lost(recorded);
+    }
     let signals = Signals::catch().context("cannot catch signals")?;
-    let mut destination = match (&restore.qmp, &recorded) {
+    let destination = match (&restore.qmp, &recorded) {
         (Some(socket), _) => Destination::attach(socket)?,
         (None, Some(recorded)) => {
             Destination::start(&recorded.words, recorded.cwd.as_deref().map(AsRef::as_ref))?
@@ -60,6 +67,7 @@ pub fn run(global: &Global, restore: &Restore) -> Result<ExitCode> {
         restore,
         style: global.progress.unwrap_or_default(),
         signals: &signals,
+        held_back: destination.held_back(),
     };
     match transfer.run() {
         Ok(outcome) => {
@@ -67,13 +75,16 @@ pub fn run(global: &Global, restore: &Restore) -> Result<ExitCode> {
             drop(checkpoint);
             destination.stay_with(&signals)
         }
-        Err(failed) => match destination.explain(failed) {
-            None => {
-                report(global, restore, &name, None, destination.pid())?;
-                Ok(ExitCode::SUCCESS)
+        Err(failed) => {
+            let pid = destination.pid();
+            match destination.explain(failed) {
+                None => {
+                    report(global, restore, &name, None, pid)?;
+                    Ok(ExitCode::SUCCESS)
+                }
+                Some(error) => Err(error.context(format!("{name} was not restored"))),
             }
-            Some(error) => Err(error.context(format!("{name} was not restored"))),
-        },
+        }
     }
 }
 
@@ -138,9 +149,16 @@ fn report(
             "{name} runs after {}; all of its memory was there after {total}",
             ui::duration(Duration::from_secs_f64(running / 1e3))
         )),
+        None if outcome.run_state == "running" => ui::note(format_args!(
+            "{name} runs; all of its memory was there after {total}"
+        )),
         None => ui::note(format_args!(
-            "{name} is there after {total}, and stands still ('{}')",
-            outcome.run_state
+            "{name} is there after {total}, and stands still ('{}'){}",
+            outcome.run_state,
+            match outcome.stands_still {
+                Some(why) => format!(": {why}"),
+                None => String::new(),
+            }
         )),
     }
     Ok(())

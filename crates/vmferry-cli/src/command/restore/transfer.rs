@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
-use crossbeam_channel::{RecvTimeoutError, bounded, select, tick};
+use crossbeam_channel::{bounded, select, tick};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use vmferry::channel::{Duplex, Socket, SocketReader, SocketWriter};
 use vmferry::postcopy::{self, HostPages, Observer};
 use vmferry::ram::PageSource;
@@ -16,12 +16,15 @@ use vmferry::save::{self, MachineState};
 use vmferry::stream::{AbortHandle, Reader, ReaderConfig, Writer};
 use vmferry_store::Checkpoint;
 
+use super::arrival::Arrival;
+use super::check::{Ready, Start, check, disk_is_held};
+use super::explain::Failed;
+use super::prepared::Prepared;
 use crate::args::Restore;
 use crate::command::machine_state;
+use crate::command::save::missing_rights;
 use crate::command::serve::stream_config;
-use crate::machine::{self, RamListing};
-use crate::migration::{self, Wanted};
-use crate::qmp::{self, Client, Events};
+use crate::qmp::{self, Client};
 use crate::ui::{
     self, Interrupted, Progress, ProgressStyle, RamSnapshot, Signals, Snapshot, StoreSnapshot,
 };
@@ -29,14 +32,8 @@ use crate::ui::{
 /// How often progress is shown.
 const SHOW: Duration = Duration::from_millis(200);
 
-/// How long QEMU may take to complete once it has everything.
-const COMPLETE: Duration = Duration::from_secs(60);
-
-/// How often the state is asked for when no event tells of it.
-const LOOK: Duration = Duration::from_millis(20);
-
 /// Names QEMU's end of the channel.
-const FD_NAME: &str = "vmferry-incoming";
+pub(super) const FD_NAME: &str = "vmferry-incoming";
 
 /// A restore into a QEMU that waits.
 pub(super) struct Transfer<'a> {
@@ -45,6 +42,8 @@ pub(super) struct Transfer<'a> {
     pub(super) restore: &'a Restore,
     pub(super) style: ProgressStyle,
     pub(super) signals: &'a Signals,
+    /// Whether QEMU was started with `-S`, where that can be seen.
+    pub(super) held_back: Option<bool>,
 }
 
 /// What came of it.
@@ -52,6 +51,9 @@ pub(super) struct Transfer<'a> {
 pub(super) struct Outcome {
     /// The run state of the restored guest.
     pub(super) run_state: String,
+    /// Why it does not run, where that was not asked for.
+    #[serde(skip)]
+    pub(super) stands_still: Option<&'static str>,
     /// Milliseconds from telling QEMU to begin until the guest ran, if it does.
     pub(super) running_ms: Option<f64>,
     /// Milliseconds until all of its memory was there.
@@ -60,20 +62,6 @@ pub(super) struct Outcome {
     pub(super) pages: u64,
     /// Pages that were sent because the guest waited for them.
     pub(super) pages_on_demand: u64,
-}
-
-/// When it went wrong.
-pub(super) enum Failed {
-    /// There is no guest: nothing is lost.
-    BeforeTheGuestRan(Error),
-    /// The guest has begun to run, and lacks memory.
-    WhileTheGuestRan(Error),
-}
-
-impl<E: Into<Error>> From<E> for Failed {
-    fn from(error: E) -> Self {
-        Self::BeforeTheGuestRan(error.into())
-    }
 }
 
 /// What is seen of a transfer from the thread that waits for it.
@@ -92,39 +80,55 @@ impl Observer for Seen {
 impl Transfer<'_> {
     pub(super) fn run(&self) -> Result<Outcome, Failed> {
         let state = machine_state(self.checkpoint)?;
-        let there = self.check(&state)?;
-        let wanted = match self.restore.lazy {
-            true => Wanted::lazy_destination(),
-            false => Wanted::plain(),
-        };
-        let changed = wanted
-            .set(self.client)
-            .map_err(|error| self.refused(error))?;
-        let runs = !self.restore.paused && state_runs(self.checkpoint, &state);
-        // While it waits, these two decide whether the guest runs in the end.
-        self.client
-            .execute(if runs { "cont" } else { "stop" }, Value::Null)?;
+        let ready = check(
+            self.client,
+            self.checkpoint,
+            &state,
+            self.restore,
+            self.held_back,
+        )?;
+        let prepared = Prepared::set(self.client, self.restore.lazy);
+        let mut prepared = prepared.map_err(|error| self.refused(error))?;
+        let outcome = self.carry_out(&state, &ready, &mut prepared);
+        if let Some(trouble) = prepared.put_back() {
+            ui::warn(trouble);
+        }
+        outcome
+    }
 
+    /// Everything from the first byte to a guest that is there.
+    fn carry_out(
+        &self,
+        state: &MachineState,
+        ready: &Ready,
+        prepared: &mut Prepared<'_>,
+    ) -> Result<Outcome, Failed> {
         let base = rustix::param::page_size() as u64;
         let host_pages = HostPages {
             base,
-            blocks: there.host_page_sizes(self.checkpoint.blocks(), base),
+            blocks: ready.ram.host_page_sizes(self.checkpoint.blocks(), base),
         };
         let (ours, theirs) = UnixStream::pair()?;
         self.client.getfd(FD_NAME, theirs.as_fd())?;
         drop(theirs);
         let events = self.client.subscribe();
+        self.decide(ready, prepared)?;
         let (began, began_us) = (Instant::now(), unix_us());
         self.client
             .execute("migrate-incoming", json!({"uri": format!("fd:{FD_NAME}")}))?;
-        let (pages, on_demand) = self.send(&state, &host_pages, ours)?;
-        let (run_state, resumed_us) = self.complete(&events, runs)?;
+        let (pages, on_demand) = self.send(state, &host_pages, ours)?;
+        let arrival = Arrival {
+            client: self.client,
+            events: &events,
+            signals: self.signals,
+            start: ready.start,
+        };
+        let arrived = arrival.wait().map_err(Failed::WhileTheGuestRan)?;
         let total_ms = began.elapsed().as_secs_f64() * 1e3;
-        // Nothing is under way that would keep it from being put back.
-        changed.put_back(self.client)?;
         Ok(Outcome {
-            run_state,
-            running_ms: resumed_us.map(|at| {
+            run_state: arrived.run_state,
+            stands_still: arrived.stands_still,
+            running_ms: arrived.resumed_us.map(|at| {
                 let us = u32::try_from(at.saturating_sub(began_us)).unwrap_or(u32::MAX);
                 f64::from(us) / 1e3
             }),
@@ -134,49 +138,24 @@ impl Transfer<'_> {
         })
     }
 
-    /// Whether this QEMU waits, and for such a machine; and the RAM that it has.
-    fn check(&self, state: &MachineState) -> Result<RamListing> {
-        let run_state = machine::run_state(self.client)?;
-        if run_state != "inmigrate" {
-            bail!(
-                "this QEMU does not wait for a machine (run state '{run_state}'): start one with \
-                 '-incoming defer'"
-            );
-        }
-        let status = migration::query(self.client)?;
-        if status.status.is_some() {
-            bail!(
-                "this QEMU has begun to load a machine already (status '{}'): start one with \
-                 '-incoming defer'",
-                status.name()
-            );
-        }
-        let recorded = state
-            .configuration
-            .as_ref()
-            .map(|configuration| &configuration.machine);
-        if let (Some(there), Some(recorded)) = (machine::machine_type(self.client)?, recorded) {
-            if there != *recorded {
-                bail!(
-                    "the checkpoint is of a machine of type '{recorded}', this QEMU is a '{there}': \
-                     start it with '-machine {recorded}'"
-                );
+    fn decide(&self, ready: &Ready, prepared: &mut Prepared<'_>) -> Result<()> {
+        match prepared.decide(ready.start) {
+            Err(qmp::Error::Refused { description, .. }) if ready.start == Start::Runs => {
+                bail!(disk_is_held(self.client, &description))
             }
-        }
-        let there = RamListing::query(self.client)?;
-        match there.mismatch(self.checkpoint.blocks()) {
-            Some(mismatch) => bail!(mismatch),
-            None => Ok(there),
+            result => Ok(result?),
         }
     }
 
     fn refused(&self, error: qmp::Error) -> Error {
         let advice = match (&error, self.restore.lazy) {
-            (qmp::Error::Refused { .. }, true) => {
-                "this QEMU cannot restore lazily. If it runs as an ordinary user, allow it with \
-                 'sysctl vm.unprivileged_userfaultfd=1'; else leave --lazy out"
-            }
-            _ => "this QEMU cannot be prepared",
+            (qmp::Error::Refused { .. }, true) => match missing_rights(self.client) {
+                Some(rights) => {
+                    format!("this QEMU cannot restore lazily. {rights}; else leave --lazy out")
+                }
+                None => "this QEMU cannot restore lazily: leave --lazy out".into(),
+            },
+            _ => "this QEMU cannot be prepared".into(),
         };
         Error::from(error).context(advice)
     }
@@ -301,60 +280,6 @@ impl Transfer<'_> {
             },
         }
     }
-
-    /// Waits until QEMU has taken everything, and the guest is in the state that it is to be in. Tells
-    /// which one, and when the guest began to run.
-    fn complete(&self, events: &Events, runs: bool) -> Result<(String, Option<i64>)> {
-        let began = Instant::now();
-        let mut resumed_us = None;
-        loop {
-            match events.receiver().recv_timeout(LOOK) {
-                Ok(event) => {
-                    if event.name == "RESUME" {
-                        resumed_us = resumed_us.or(event.timestamp_us);
-                    }
-                    if !events.receiver().is_empty() {
-                        continue;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    bail!("QEMU has gone while it loaded the machine")
-                }
-            }
-            let status = migration::query(self.client)?;
-            let run_state = machine::run_state(self.client)?;
-            // Somebody else may have let a paused one go on by now.
-            let is_there = run_state != "inmigrate" && (run_state == "running" || !runs);
-            if status.is_completed() && is_there && (resumed_us.is_some() || !runs) {
-                return Ok((run_state, resumed_us));
-            }
-            if status.name() == "failed" {
-                bail!(
-                    "QEMU could not load the machine: {}",
-                    status.error_desc.unwrap_or_default()
-                );
-            }
-            if began.elapsed() > COMPLETE {
-                bail!(
-                    "QEMU has everything, but does not complete (migration '{}', run state '{run_state}')",
-                    status.name()
-                );
-            }
-        }
-    }
-}
-
-/// Whether the guest ran when it was saved.
-fn state_runs(checkpoint: &Checkpoint, state: &MachineState) -> bool {
-    let recorded = checkpoint
-        .manifest()
-        .machine
-        .run_state
-        .as_deref()
-        .or_else(|| state.run_state());
-    // A machine type too old to say it always runs.
-    recorded.is_none_or(|run_state| run_state == "running")
 }
 
 fn unix_us() -> i64 {
