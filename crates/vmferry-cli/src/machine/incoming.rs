@@ -27,16 +27,14 @@ pub fn was_started_paused(client: &Client) -> Option<bool> {
 pub fn disk_in_the_way(client: &Client) -> Result<Option<String>> {
     let nodes = client.execute("query-named-block-nodes", Value::Null)?;
     let mut nodes = nodes.as_array().into_iter().flatten();
-    // QEMU says this from the version on that has the command.
+    // Only a QEMU that has the command says this.
     let waits = |node: &Value| node.get("active").and_then(Value::as_bool) == Some(false);
-    if !nodes.all(waits) {
+    if !nodes.any(waits) {
         return Ok(None);
     }
     let taken = take_disks(client)?;
-    if taken.is_none() {
-        // Else they would stay taken if the restore failed.
-        let _ = client.execute("blockdev-set-active", json!({"active": false}));
-    }
+    // Those that it could take would stay taken, also if the restore fails.
+    let _ = client.execute("blockdev-set-active", json!({"active": false}));
     Ok(taken)
 }
 

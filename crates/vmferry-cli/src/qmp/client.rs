@@ -249,6 +249,7 @@ impl Client {
     pub fn getfd(&self, name: &str, fd: BorrowedFd<'_>) -> Result<()> {
         self.execute_with("getfd", json!({"fdname": name}), &[fd], self.patience)
             .map(drop)
+            .map_err(Error::of_getfd)
     }
 
     /// Runs a command of the human monitor and gives its text.

@@ -49,6 +49,15 @@ pub enum Error {
         /// QEMU's words.
         description: String,
     },
+    /// A descriptor was sent along, and has not reached QEMU.
+    #[error(
+        "no descriptor came through to QEMU ({description}): what is between here and its monitor (a proxy) passes \
+         none on; connect to QEMU's own socket"
+    )]
+    DescriptorLost {
+        /// QEMU's words.
+        description: String,
+    },
     /// No answer came in time. While QEMU loads the devices of an incoming machine, its monitor is
     /// dead.
     #[error("no answer to '{command}' within {waited:?}")]
@@ -67,6 +76,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// What a refusal of `getfd` means.
+    pub(super) fn of_getfd(self) -> Self {
+        match self {
+            // QEMU's words are about how descriptors travel.
+            Self::Refused { description, .. } if description.contains("SCM_RIGHTS") => {
+                Self::DescriptorLost { description }
+            }
+            error => error,
+        }
+    }
+
     /// Whether QEMU does not know the command.
     pub fn is_unknown_command(&self) -> bool {
         matches!(self, Self::Refused { class, .. } if class == "CommandNotFound")
