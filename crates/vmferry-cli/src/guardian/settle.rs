@@ -67,6 +67,9 @@ pub fn settle(
         // A monitor that has gone says nothing of the guest.
         let what = match &let_run {
             Err(Error::Closed | Error::Io(_)) => "it is not known whether the guest runs",
+            Err(Error::Timeout { command, .. }) if command == "query-status" => {
+                "it is not known whether the guest runs"
+            }
             _ => "the guest does not run",
         };
         note(what, let_run);
