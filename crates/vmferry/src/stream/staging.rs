@@ -4,7 +4,7 @@ use std::io;
 
 use super::release::Releaser;
 use super::{ErrorKind, Result, StreamError, Writer};
-use crate::channel::WriteChannel;
+use crate::channel::{RamSlice, WriteChannel};
 
 /// A stream that is built in memory, grows as it has to, and is then put into another.
 ///
@@ -55,6 +55,12 @@ impl Staging {
     pub fn put_bytes(&mut self, bytes: &[u8]) {
         self.room(bytes.len()).copy_from_slice(bytes);
         self.commit(bytes.len());
+    }
+
+    /// Guest memory, copied as it is now.
+    pub fn put_ram_copied(&mut self, memory: RamSlice<'_>) {
+        memory.copy_to(self.room(memory.len()));
+        self.commit(memory.len());
     }
 
     /// A length byte, and as many bytes.

@@ -49,11 +49,15 @@ impl<'ram> RamSlice<'ram> {
         }
     }
 
-    /// A part of the slice that starts at `origin`.
+    /// Guest memory by address and length, as a part of the memory that `origin` stands for, which is
+    /// the address of its first byte, or any other one that is used for nothing else. Parts of the
+    /// same memory are joined where one ends where the other begins: they are sent as one piece, and
+    /// given back as one.
     ///
     /// # Safety
-    /// As for [`from_raw`](Self::from_raw); and it is a part of such a slice.
-    pub(super) unsafe fn part_of(origin: *const u8, ptr: *const u8, len: usize) -> Self {
+    /// As for [`from_raw`](Self::from_raw), for all parts of the same memory while any of them is in
+    /// use; and `origin` is not null.
+    pub unsafe fn from_raw_part(origin: *const u8, ptr: *const u8, len: usize) -> Self {
         Self {
             ptr,
             len,

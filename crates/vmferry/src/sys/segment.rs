@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 
 use super::{RamSlice, RamSliceMut};
 
@@ -55,8 +56,9 @@ impl<'a> Segment<'a> {
         }
     }
 
+    /// The address of its first byte: for channels that hand it on to C.
     #[inline]
-    pub(super) fn as_ptr(&self) -> *const u8 {
+    pub fn as_ptr(&self) -> *const u8 {
         self.iovec.iov_base.cast_const().cast()
     }
 
@@ -123,6 +125,12 @@ impl<'a> SegmentMut<'a> {
         }
     }
 
+    /// The address of its first byte: for channels that hand it on to C.
+    #[inline]
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.iovec.iov_base.cast()
+    }
+
     /// Its length in bytes.
     #[inline]
     pub fn len(&self) -> usize {
@@ -158,6 +166,13 @@ impl<'a> SegmentMut<'a> {
         // overlap it.
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.iovec.iov_base.cast(), len) };
         len
+    }
+}
+
+impl Default for Segment<'_> {
+    /// A piece without bytes.
+    fn default() -> Self {
+        Self::from_parts(NonNull::dangling().as_ptr(), 0)
     }
 }
 

@@ -22,9 +22,11 @@ enum Put {
     Shared(Vec<u8>),
     Owned(Vec<u8>),
     Ram(usize, usize, Release),
+    RamCopied(usize, usize),
     Counted(Vec<u8>),
     Reserved(usize, Vec<u8>),
     Staged(Vec<u8>),
+    RamStaged(usize, usize),
     Compressed(Vec<u8>),
     Flush,
 }
@@ -48,6 +50,8 @@ fn puts() -> impl Strategy<Value = Vec<Put>> {
             len,
             Release::AfterSend
         )),
+        (0_usize..16_000, 0_usize..9000).prop_map(|(from, len)| Put::RamCopied(from << 8, len)),
+        (0_usize..16_000, 0_usize..9000).prop_map(|(from, len)| Put::RamStaged(from << 8, len)),
         bytes(256).prop_map(Put::Counted),
         (0_usize..40, bytes(200)).prop_map(|(spare, bytes)| Put::Reserved(spare, bytes)),
         bytes(6000).prop_map(Put::Staged),
@@ -72,7 +76,9 @@ fn expected(put: &Put, ram: &[u8]) -> Vec<u8> {
         | Put::Owned(bytes)
         | Put::Staged(bytes)
         | Put::Reserved(_, bytes) => bytes.clone(),
-        Put::Ram(from, len, _) => ram_part(ram, *from, *len).to_vec(),
+        Put::Ram(from, len, _) | Put::RamCopied(from, len) | Put::RamStaged(from, len) => {
+            ram_part(ram, *from, *len).to_vec()
+        }
         Put::Counted(bytes) => {
             let len = u8::try_from(bytes.len()).unwrap();
             [&[len], &bytes[..]].concat()
@@ -129,6 +135,17 @@ proptest! {
                     let from = from % ram.len();
                     let part = guest.as_ram().subslice(from..from + more.len()).unwrap();
                     writer.put_ram(part, *release);
+                }
+                Put::RamCopied(from, _) => {
+                    let from = from % ram.len();
+                    let part = guest.as_ram().subslice(from..from + more.len()).unwrap();
+                    writer.put_ram_copied(part);
+                }
+                Put::RamStaged(from, _) => {
+                    let from = from % ram.len();
+                    let part = guest.as_ram().subslice(from..from + more.len()).unwrap();
+                    staging.put_ram_copied(part);
+                    writer.put_staged(&mut staging).unwrap();
                 }
                 Put::Counted(bytes) => writer.put_counted(bytes).unwrap(),
                 Put::Reserved(spare, bytes) => {

@@ -137,6 +137,12 @@ impl<C: ReadChannel> Reader<C> {
         &self.window[self.start..self.end]
     }
 
+    /// What has been read ahead and not been taken, also behind an error, where the stream does not
+    /// give it any more.
+    pub fn unread(&self) -> &[u8] {
+        &self.window[self.start..self.tail]
+    }
+
     /// Whether the stream is at its end, which may mean to wait for what comes next.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
     /// places.
     #[doc(alias = "qemu_put_buffer_at")]
     pub fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.send(&[], OnWouldBlock::Wait)?;
+        self.send(Segment::default(), OnWouldBlock::Wait)?;
         let mut written = 0;
         while written < bytes.len() {
             let at = offset.saturating_add(written as u64);
@@ -49,7 +49,7 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
     #[doc(alias = "qemu_file_put_fd")]
     pub fn put_descriptor(&mut self, descriptor: BorrowedFd<'_>) -> Result<()> {
         // The descriptor comes with a byte of its own, so that it is clear where it belongs.
-        self.send(&[], OnWouldBlock::Wait)?;
+        self.send(Segment::default(), OnWouldBlock::Wait)?;
         while let Err(error) = self.channel.send_descriptor(CARRIER, descriptor) {
             if error.kind() != io::ErrorKind::WouldBlock {
                 return Err(self.not_possible(error, "passing descriptors"));
@@ -65,7 +65,7 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
 /// counting its bytes.
 impl<C: WriteChannel + SeekChannel, M: Releaser> io::Seek for Writer<'_, C, M> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.send(&[], OnWouldBlock::Wait)?;
+        self.send(Segment::default(), OnWouldBlock::Wait)?;
         self.channel.seek(to)
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::super::release::{Release, Releaser};
 use super::super::{OnWouldBlock, Result};
 use super::{Writer, too_long};
-use crate::channel::{RamSlice, WriteChannel};
+use crate::channel::{RamSlice, Segment, WriteChannel};
 use crate::sys::{Mark, SendQueue};
 
 impl<'ram, C: WriteChannel, M: Releaser> Writer<'ram, C, M> {
@@ -46,7 +46,7 @@ impl<'ram, C: WriteChannel, M: Releaser> Writer<'ram, C, M> {
     #[inline]
     pub fn put_array<const N: usize>(&mut self, array: [u8; N]) {
         if !self.queue.push_array(array) {
-            self.put_bytes_slowly(&array);
+            self.put_slowly(Segment::new(&array));
         }
     }
 
@@ -55,7 +55,17 @@ impl<'ram, C: WriteChannel, M: Releaser> Writer<'ram, C, M> {
     #[doc(alias = "qemu_put_buffer")]
     pub fn put_bytes(&mut self, bytes: &[u8]) {
         if !self.queue.push_bytes(bytes) {
-            self.put_bytes_slowly(bytes);
+            self.put_slowly(Segment::new(bytes));
+        }
+    }
+
+    /// Guest memory, copied as it is now; what does not fit into the buffer is sent from where it is,
+    /// at once.
+    #[inline]
+    #[doc(alias = "qemu_put_buffer")]
+    pub fn put_ram_copied(&mut self, memory: RamSlice<'_>) {
+        if !self.queue.push_ram_copy(memory) {
+            self.put_slowly(Segment::ram(memory));
         }
     }
 
@@ -85,7 +95,7 @@ impl<'ram, C: WriteChannel, M: Releaser> Writer<'ram, C, M> {
             if n > self.config.buffer {
                 return Err(too_long(n, self.config.buffer, self.queued_position()));
             }
-            self.send(&[], OnWouldBlock::Wait)?;
+            self.send(Segment::default(), OnWouldBlock::Wait)?;
         }
         Ok(Reserved {
             queue: &mut self.queue,
@@ -149,7 +159,7 @@ impl<'ram, C: WriteChannel, M: Releaser> Writer<'ram, C, M> {
 
     #[cold]
     #[inline(never)]
-    fn put_bytes_slowly(&mut self, bytes: &[u8]) {
+    fn put_slowly(&mut self, bytes: Segment<'_>) {
         // The stream keeps its error, and `check` tells it.
         let _ = self.send(bytes, OnWouldBlock::Wait);
     }
@@ -168,7 +178,7 @@ impl<'ram, C: WriteChannel, M: Releaser> Writer<'ram, C, M> {
     #[inline(never)]
     fn make_room(&mut self) {
         // The stream keeps its error, and `check` tells it.
-        let _ = self.send(&[], OnWouldBlock::Wait);
+        let _ = self.send(Segment::default(), OnWouldBlock::Wait);
     }
 
     /// Sends what waits if it is more than is allowed to wait.

@@ -5,7 +5,7 @@ use std::io;
 use super::super::release::Releaser;
 use super::super::{ErrorKind, OnWouldBlock, Result, StreamError};
 use super::Writer;
-use crate::channel::{Interest, WriteChannel};
+use crate::channel::{Interest, Segment, WriteChannel};
 
 impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
     /// Sends everything that was put: the channel has taken it when this comes back.
@@ -19,7 +19,7 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
     }
 
     fn flush_as(&mut self, on_would_block: OnWouldBlock) -> Result<()> {
-        self.send(&[], on_would_block)?;
+        self.send(Segment::default(), on_would_block)?;
         while let Err(error) = self.channel.flush() {
             self.not_ready(error, on_would_block)?;
         }
@@ -44,7 +44,11 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
 
     /// Sends what waits, and then `more`. Nothing waits any more then, unless the channel was not
     /// ready and the caller did not want to wait, which is for callers without `more`.
-    pub(super) fn send(&mut self, mut more: &[u8], on_would_block: OnWouldBlock) -> Result<()> {
+    pub(super) fn send(
+        &mut self,
+        mut more: Segment<'_>,
+        on_would_block: OnWouldBlock,
+    ) -> Result<()> {
         self.usable()?;
         let sent = self.send_all(&mut more, on_would_block);
         if let Some(failure) = &mut self.failure {
@@ -54,7 +58,7 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
         sent
     }
 
-    fn send_all(&mut self, more: &mut &[u8], on_would_block: OnWouldBlock) -> Result<()> {
+    fn send_all(&mut self, more: &mut Segment<'_>, on_would_block: OnWouldBlock) -> Result<()> {
         if self.zero_copy.is_worth_it(&self.queue) {
             self.send_later(on_would_block)?;
         }
@@ -66,11 +70,11 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
             let channel = &mut self.channel;
             let sent = self
                 .queue
-                .send(more, |segments| channel.write_segments(segments));
+                .send(*more, |segments| channel.write_segments(segments));
             match sent {
                 Ok(of_more) => {
                     self.flushed += of_more as u64;
-                    *more = &more[of_more..];
+                    *more = more.skip(of_more);
                     let took_nothing = self.queue.pending() + more.len() == before;
                     if took_nothing {
                         return Err(self.channel_failed(io::ErrorKind::WriteZero.into()));

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use super::super::release::Releaser;
 use super::super::{OnWouldBlock, Result};
 use super::{Writer, WriterConfig, new_queue};
-use crate::channel::{Interest, Ticket, WriteChannel};
+use crate::channel::{Interest, Segment, Ticket, WriteChannel};
 use crate::sys::SendQueue;
 
 /// How the sends without copying went.
@@ -80,7 +80,7 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
         while self.queue.pending() > 0 {
             let before = self.queue.pending();
             let (channel, mut ticket) = (&mut self.channel, None);
-            let sent = self.queue.send(&[], |segments| {
+            let sent = self.queue.send(Segment::default(), |segments| {
                 let (written, last) = channel.write_segments_later(segments)?;
                 ticket = Some(last);
                 Ok(written)

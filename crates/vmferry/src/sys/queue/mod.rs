@@ -17,7 +17,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::sync::Arc;
 
 use self::buffer::{Buffer, Owner};
@@ -77,7 +77,7 @@ impl<'ram> SendQueue<'ram> {
             buffer: Buffer::new(buffer),
             filled: 0,
             run: 0,
-            segments: vec![EMPTY; max_segments + 2].into(),
+            segments: vec![Segment::default(); max_segments + 2].into(),
             count: 0,
             max_segments,
             max_queued,
@@ -121,6 +121,23 @@ impl<'ram> SendQueue<'ram> {
             ptr::copy_nonoverlapping(bytes.as_ptr(), room, bytes.len());
         }
         self.filled += bytes.len();
+        true
+    }
+
+    /// Copies guest memory; `false` if there is no room for it.
+    #[inline]
+    pub(crate) fn push_ram_copy(&mut self, slice: RamSlice<'_>) -> bool {
+        if self.buffer.capacity - self.filled < slice.len {
+            return false;
+        }
+        // Guest memory is no slice, and the room must not be borrowed, as in `push_bytes`.
+        // SAFETY: `filled <= capacity` always, and the bytes fit; the memory is mapped by the promise
+        // of the slice's maker, and cannot overlap room to which nobody has a reference.
+        unsafe {
+            let room = self.buffer.ptr.as_ptr().add(self.filled);
+            ptr::copy_nonoverlapping(slice.ptr, room, slice.len);
+        }
+        self.filled += slice.len;
         true
     }
 
@@ -273,7 +290,7 @@ impl<'ram> SendQueue<'ram> {
             let segment = &self.segments[marked.segment];
             // SAFETY: only `push_any_ram` marks a segment, so it stands for memory for which the
             // maker of a `RamSlice` has given the promise of `from_raw`, and is a part of it.
-            unsafe { RamSlice::part_of(marked.origin, segment.as_ptr(), segment.len()) }
+            unsafe { RamSlice::from_raw_part(marked.origin, segment.as_ptr(), segment.len()) }
         })
     }
 
@@ -371,5 +388,3 @@ impl std::fmt::Debug for SendQueue<'_> {
             .finish_non_exhaustive()
     }
 }
-
-const EMPTY: Segment<'static> = Segment::from_parts(NonNull::dangling().as_ptr(), 0);

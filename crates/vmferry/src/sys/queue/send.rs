@@ -10,7 +10,7 @@ impl SendQueue<'_> {
     /// be [reset](Self::reset) before more is put into it.
     pub(crate) fn send(
         &mut self,
-        more: &[u8],
+        more: Segment<'_>,
         send: impl FnOnce(&[Segment<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         self.close_run();

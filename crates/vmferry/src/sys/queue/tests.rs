@@ -33,7 +33,12 @@ fn copied_and_referenced_bytes_go_out_in_the_order_in_which_they_came() {
     queue.push_shared(Arc::from(&b"GH"[..])).unwrap();
     queue.push_owned(Arc::new(b"IJ".to_vec())).unwrap();
     let mut out = Vec::new();
-    assert_eq!(queue.send(b"end", collect(&mut out, 1000)).unwrap(), 3);
+    assert_eq!(
+        queue
+            .send(Segment::new(b"end"), collect(&mut out, 1000))
+            .unwrap(),
+        3
+    );
     assert_eq!(out, b"abONEcdeTWOfGHIJend");
     assert_eq!(queue.pending(), 0);
 }
@@ -48,7 +53,9 @@ fn a_send_that_takes_one_byte_at_a_time_loses_nothing_and_repeats_nothing() {
     let mut out = Vec::new();
     let mut of_more = 0;
     while queue.pending() > 0 || of_more < 2 {
-        of_more += queue.send(&b"++"[of_more..], collect(&mut out, 1)).unwrap();
+        of_more += queue
+            .send(Segment::new(&b"++"[of_more..]), collect(&mut out, 1))
+            .unwrap();
     }
     assert_eq!(out, b"head0123456789tail++");
 }
@@ -58,11 +65,17 @@ fn what_is_put_between_partial_sends_comes_last() {
     let mut queue = SendQueue::new(64, 8, 1000);
     assert!(queue.push_array(*b"abcd"));
     let mut out = Vec::new();
-    queue.send(&[], collect(&mut out, 2)).unwrap();
+    queue
+        .send(Segment::default(), collect(&mut out, 2))
+        .unwrap();
     assert!(queue.push_array(*b"efgh"));
-    queue.send(&[], collect(&mut out, 3)).unwrap();
+    queue
+        .send(Segment::default(), collect(&mut out, 3))
+        .unwrap();
     assert_eq!(queue.pending(), 3);
-    queue.send(&[], collect(&mut out, 100)).unwrap();
+    queue
+        .send(Segment::default(), collect(&mut out, 100))
+        .unwrap();
     assert_eq!(out, b"abcdefgh");
 }
 
@@ -72,10 +85,12 @@ fn however_often_a_send_takes_nothing_the_queue_keeps_within_its_slots() {
     let not_ready = || Err(io::ErrorKind::WouldBlock.into());
     for _ in 0..20 {
         assert!(queue.push_array(*b"ab"));
-        assert!(queue.send(&[], |_| not_ready()).is_err());
+        assert!(queue.send(Segment::default(), |_| not_ready()).is_err());
     }
     let mut out = Vec::new();
-    queue.send(b"!", collect(&mut out, 1000)).unwrap();
+    queue
+        .send(Segment::new(b"!"), collect(&mut out, 1000))
+        .unwrap();
     assert_eq!(out, [&b"ab".repeat(20)[..], b"!"].concat());
 }
 
@@ -103,6 +118,37 @@ fn parts_of_one_slice_become_one_piece_and_neighbours_of_another_do_not() {
 }
 
 #[test]
+fn parts_of_one_memory_become_one_piece_by_whatever_its_address_is_called() {
+    let bytes = [7; 64];
+    let part = |origin: usize, from: usize| {
+        let origin = ptr::without_provenance(origin);
+        // SAFETY: borrowed for longer than it is used, and never changed.
+        unsafe { RamSlice::from_raw_part(origin, bytes[from..].as_ptr(), 8) }
+    };
+    let mut queue = SendQueue::new(64, 16, 1000);
+    assert!(queue.push_ram(part(1, 0), Mark::Release));
+    assert!(queue.push_ram(part(1, 8), Mark::Release));
+    assert_eq!(queue.count, 1);
+    assert!(queue.push_ram(part(2, 16), Mark::Release));
+    assert_eq!(queue.count, 2, "side by side, but of another memory");
+}
+
+#[test]
+fn guest_memory_is_copied_as_it_is_when_it_is_put() {
+    let mut bytes = *b"before";
+    let mut queue = SendQueue::new(8, 4, 100);
+    assert!(queue.push_ram_copy(ram(&bytes)));
+    assert!(!queue.push_ram_copy(ram(&bytes)), "two bytes are left");
+    bytes.copy_from_slice(b"after!");
+    assert!(queue.push_ram_copy(ram(&bytes[..2])));
+    let mut out = Vec::new();
+    queue
+        .send(Segment::default(), collect(&mut out, 100))
+        .unwrap();
+    assert_eq!(out, b"beforeaf");
+}
+
+#[test]
 fn a_queue_refuses_what_is_beyond_its_bounds() {
     let bytes = [1; 32];
     let mut queue = SendQueue::new(8, 4, 20);
@@ -126,7 +172,9 @@ fn room_that_was_reserved_counts_as_far_as_it_was_used() {
     queue.reserve(6).unwrap()[..3].copy_from_slice(b"cde");
     queue.commit(3);
     let mut out = Vec::new();
-    queue.send(&[], collect(&mut out, 100)).unwrap();
+    queue
+        .send(Segment::default(), collect(&mut out, 100))
+        .unwrap();
     assert_eq!(out, b"abcde");
 }
 
@@ -135,10 +183,15 @@ fn a_send_that_panics_leaves_the_first_segment_whole() {
     let mut queue = SendQueue::new(64, 8, 100);
     assert!(queue.push_array(*b"abcd"));
     let mut out = Vec::new();
-    queue.send(&[], collect(&mut out, 1)).unwrap();
-    let call = std::panic::AssertUnwindSafe(|| queue.send(b"gone", |_| panic!("as told")));
+    queue
+        .send(Segment::default(), collect(&mut out, 1))
+        .unwrap();
+    let call =
+        std::panic::AssertUnwindSafe(|| queue.send(Segment::new(b"gone"), |_| panic!("as told")));
     assert!(std::panic::catch_unwind(call).is_err());
-    queue.send(&[], collect(&mut out, 100)).unwrap();
+    queue
+        .send(Segment::default(), collect(&mut out, 100))
+        .unwrap();
     assert_eq!(out, b"abcd");
 }
 
@@ -146,9 +199,14 @@ fn a_send_that_panics_leaves_the_first_segment_whole() {
 fn a_channel_that_claims_to_have_taken_too_much_is_not_believed() {
     let mut queue = SendQueue::new(64, 8, 100);
     assert!(queue.push_array(*b"abcd"));
-    assert!(queue.send(b"ef", |_| Ok(7)).is_err());
+    assert!(queue.send(Segment::new(b"ef"), |_| Ok(7)).is_err());
     let mut out = Vec::new();
-    assert_eq!(queue.send(b"ef", collect(&mut out, 6)).unwrap(), 2);
+    assert_eq!(
+        queue
+            .send(Segment::new(b"ef"), collect(&mut out, 6))
+            .unwrap(),
+        2
+    );
     assert_eq!(out, b"abcdef");
 }
 

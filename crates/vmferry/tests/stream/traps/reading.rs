@@ -96,6 +96,24 @@ fn a_short_read_gives_the_bytes_that_are_there_and_no_others() {
 }
 
 #[test]
+fn what_came_before_an_error_can_still_be_had() {
+    let mut small = reader([Step::Data(DIGITS), Step::Fails(libc::ECONNRESET)]);
+    assert_eq!(small.get_be16().unwrap(), 0x3031);
+    assert!(
+        small
+            .get_be64()
+            .is_ok_and(|number| number == 0x3233_3435_3637_3839)
+    );
+    assert!(small.unread().is_empty());
+    let mut large = reader([Step::Data(DIGITS), Step::Fails(libc::ECONNRESET)]);
+    let mut out = [0; 5000];
+    assert!(large.get_into(&mut out).is_err());
+    assert_eq!(large.unread(), DIGITS, "and none of them is taken");
+    assert_eq!(&out[..10], DIGITS);
+    assert!(large.buffered().is_empty(), "the stream gives nothing more");
+}
+
+#[test]
 fn a_channel_that_is_not_ready_in_the_middle_changes_no_bytes() {
     let steps = [Step::Data(DIGITS), Step::NotReady, Step::Data(b"abcdefgh")];
     let mut reader = reader(steps);
