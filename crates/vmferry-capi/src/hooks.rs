@@ -138,11 +138,11 @@ exported! {
     fn ram_control_before_iterate(file, flags: u64) {
         let mut call = Call::new(file, flags, ptr::null_mut());
         if call.hooks.before_ram_iterate.is_some() {
-            file.put(
+            file.with(|side| match side {
                 // The stream keeps its error.
-                |out| drop(out.before_iterate(&mut call, phase(flags))),
-                |_| {},
-            );
+                Side::Out(out) => drop(out.before_iterate(&mut call, phase(flags))),
+                other => file.refuse(other),
+            });
         }
     }
 
@@ -150,11 +150,11 @@ exported! {
     fn ram_control_after_iterate(file, flags: u64) {
         let mut call = Call::new(file, flags, ptr::null_mut());
         if call.hooks.after_ram_iterate.is_some() {
-            file.put(
+            file.with(|side| match side {
                 // The stream keeps its error.
-                |out| drop(out.after_iterate(&mut call, phase(flags))),
-                |_| {},
-            );
+                Side::Out(out) => drop(out.after_iterate(&mut call, phase(flags))),
+                other => file.refuse(other),
+            });
         }
     }
 
