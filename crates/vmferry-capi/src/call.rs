@@ -57,3 +57,73 @@ macro_rules! exported {
 }
 
 pub(crate) use exported;
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::{c_int, c_void};
+    use std::ptr;
+
+    use libc::iovec;
+
+    use super::*;
+    use crate::*;
+
+    unsafe extern "C" fn take(_: *mut c_void, iov: *mut iovec, count: c_int, _: i64) -> isize {
+        // SAFETY: the library passes `count` pieces.
+        let pieces = unsafe { std::slice::from_raw_parts(iov, count.try_into().unwrap()) };
+        let len: usize = pieces.iter().map(|piece| piece.iov_len).sum();
+        len.try_into().unwrap()
+    }
+
+    unsafe extern "C" fn panicking(
+        f: *mut QEMUFile,
+        _: *mut c_void,
+        _: u64,
+        _: *mut c_void,
+    ) -> c_int {
+        // SAFETY: the file of the hook is open.
+        unsafe { with_file(f, 0, |file| file.with(|_| panic!("as told"))) }
+    }
+
+    fn writer() -> *mut QEMUFile {
+        let ops = QEMUFileOps {
+            writev_buffer: Some(take),
+            ..QEMUFileOps::default()
+        };
+        // SAFETY: the callback looks at no argument of its own.
+        unsafe { qemu_fopen_ops(ptr::null_mut(), &raw const ops) }
+    }
+
+    #[test]
+    fn a_panic_ends_the_file_and_does_not_go_out() {
+        let f = writer();
+        // SAFETY: the file is open until the last line.
+        unsafe {
+            qemu_put_byte(f, 1);
+            let answer = with_file(f, 7, |file| file.with(|_| panic!("as told")));
+            assert_eq!(answer, 7);
+            assert_eq!(qemu_file_get_error(f), -libc::ENOTRECOVERABLE);
+            qemu_put_byte(f, 1);
+            qemu_fflush(f);
+            assert_eq!(qemu_ftell_fast(f), 0);
+            assert_eq!(qemu_file_rate_limit(f), 1);
+            assert_eq!(qemu_fclose(f), -libc::ENOTRECOVERABLE);
+        }
+    }
+
+    #[test]
+    fn a_panic_of_a_call_in_a_hook_is_the_error_of_the_file() {
+        let hooks = QEMUFileHooks {
+            before_ram_iterate: Some(panicking),
+            ..QEMUFileHooks::default()
+        };
+        let f = writer();
+        // SAFETY: the file is open until the last line, and the hooks stay as long.
+        unsafe {
+            qemu_file_set_hooks(f, &raw const hooks);
+            ram_control_before_iterate(f, RAM_CONTROL_SETUP);
+            assert_eq!(qemu_file_get_error(f), -libc::ENOTRECOVERABLE);
+            assert_eq!(qemu_fclose(f), -libc::ENOTRECOVERABLE);
+        }
+    }
+}

@@ -96,11 +96,7 @@ impl RamHooks<Out> for Call<'_> {
             // promised.
             let answer = unsafe { hook(f, opaque, block, offset, len, bytes_sent) };
             // The original's answers are negative numbers of 32 bits.
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_possible_wrap,
-                reason = "as above"
-            )]
+            #[allow(clippy::cast_possible_truncation, reason = "as above")]
             let answer = answer as c_int;
             answer
         })?;
@@ -203,7 +199,6 @@ exported! {
 }
 
 /// A negative answer as C has it in a `size_t`.
-#[allow(clippy::cast_sign_loss, reason = "that is how the original does it")]
 fn as_size(answer: c_int) -> usize {
     answer as isize as usize
 }

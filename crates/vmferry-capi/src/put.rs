@@ -118,7 +118,7 @@ pub unsafe extern "C" fn qemu_put_qemu_file(f_des: *mut QEMUFile, f_src: *mut QE
 fn move_all(to: &QEMUFile, from: &QEMUFile) -> c_int {
     // If both are the same file, the second use finds it in use.
     let moved = to.with(|to_side| {
-        let result = from.with(|from_side| match (to_side, from_side) {
+        from.with(|from_side| match (to_side, from_side) {
             (side @ (Side::In(_) | Side::None), _) => {
                 to.refuse(side);
                 0
@@ -144,8 +144,7 @@ fn move_all(to: &QEMUFile, from: &QEMUFile) -> c_int {
                 to.fail(side, libc::EINVAL);
                 0
             }
-        });
-        result
+        })
     });
     c_int::try_from(moved).unwrap_or(c_int::MAX)
 }

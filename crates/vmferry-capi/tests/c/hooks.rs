@@ -55,7 +55,7 @@ unsafe extern "C" fn save_page(
             bytes_sent.write(block);
         }
     }
-    (offset as c_int) as isize as usize
+    usize::try_from(offset).unwrap()
 }
 
 static HOOKS: QEMUFileHooks = QEMUFileHooks {
@@ -96,7 +96,7 @@ fn a_hook_puts_its_messages_where_it_is_called_and_its_error_is_the_files() {
 fn a_page_that_is_not_the_hooks_or_comes_later_is_no_error() {
     let file = Opened::writer();
     let save = |block: u64, answer: c_int, sent: *mut u64| unsafe {
-        let offset = u64::from(answer as u32);
+        let offset = i64::from(answer) as u64;
         ram_control_save_page(file.f, block, offset, 4096, sent) as isize
     };
     let mut sent = 0;

@@ -1,4 +1,4 @@
-//! The only place with `unsafe` code: what safe Rust cannot say to the kernel.
+//! The only place of this library with `unsafe` code: what safe Rust cannot say to the kernel.
 //!
 //! Guest memory may change under our hands at any time, because the guest goes on running. So no
 //! `&[u8]` to it may exist, and the vectored calls of `std` and `rustix`, which want slices, cannot
