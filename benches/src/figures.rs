@@ -27,6 +27,27 @@ impl Figures {
         }
     }
 
+    /// An interval that holds the true median at least 95 times of 100, whatever the figures are
+    /// distributed like; `None` if there are too few for one.
+    pub fn interval(&self) -> Option<(f64, f64)> {
+        let sorted = self.sorted();
+        let n = sorted.len();
+        // Each figure is below the true median as often as above it: how many are, a coin that is thrown n
+        // times tells. `outside` is how often fewer than `skipped` of them are.
+        let mut outside = 0.5_f64.powi(n.try_into().unwrap_or(i32::MAX));
+        let mut chance = outside;
+        let mut skipped = 0;
+        while 2.0 * outside <= 0.05 && skipped < n {
+            skipped += 1;
+            #[allow(clippy::cast_precision_loss, reason = "they are few")]
+            let ways = (n - skipped + 1) as f64 / skipped as f64;
+            chance *= ways;
+            outside += chance;
+        }
+        let low = skipped.checked_sub(1)?;
+        Some((*sorted.get(low)?, *sorted.get(n - skipped)?))
+    }
+
     /// This divided by `other`, round by round.
     pub fn over(&self, other: &Self) -> Self {
         Self(
@@ -76,6 +97,16 @@ mod tests {
             "2.0 (1.0 to 3.0)"
         );
         assert_eq!(format!("{}", figures(&[])), "-");
+    }
+
+    #[test]
+    fn an_interval_leaves_out_as_many_figures_as_chance_allows() {
+        let first = |n: u32| figures(&(1..=n).map(f64::from).collect::<Vec<_>>());
+        assert_eq!(first(5).interval(), None);
+        assert_eq!(first(6).interval(), Some((1.0, 6.0)));
+        assert_eq!(first(9).interval(), Some((2.0, 8.0)));
+        assert_eq!(first(15).interval(), Some((4.0, 12.0)));
+        assert_eq!(first(20).interval(), Some((6.0, 15.0)));
     }
 
     #[test]

@@ -31,12 +31,18 @@ impl Clock {
     /// What `work` takes, in nanoseconds.
     pub(super) fn time(self, work: impl FnOnce()) -> f64 {
         let from = self.now();
-        work();
+        counted(work);
         let to = self.now();
         let seconds = i32::try_from(to.tv_sec - from.tv_sec).unwrap_or(i32::MAX);
         let nanoseconds = i32::try_from(to.tv_nsec - from.tv_nsec).unwrap_or(i32::MAX);
         f64::from(seconds) * 1e9 + f64::from(nanoseconds)
     }
+}
+
+/// Does `work`. A function of its own, so that what is done in it can be counted.
+#[inline(never)]
+fn counted(work: impl FnOnce()) {
+    work();
 }
 
 /// Puts this thread on one processor, as the original's is put: where the system would have both threads of a
@@ -98,6 +104,11 @@ impl<'d> Case<'d> {
             }
             self.n = self.n.saturating_mul(grow.into()).min(self.most);
         }
+    }
+
+    /// Does it `n` times, once.
+    pub(super) fn count(&mut self, n: u64) {
+        (self.run)(n.min(self.most));
     }
 
     /// Nanoseconds for each time.

@@ -207,3 +207,36 @@ fn another_thread_ends_a_read_that_blocks_and_its_end_is_no_end_of_the_stream() 
         drop(Box::from_raw(blocking));
     }
 }
+
+unsafe extern "C" fn never_ready(opaque: *mut c_void, _: *mut u8, _: i64, _: usize) -> isize {
+    // Nobody may listen any more.
+    let _ = unsafe { &*opaque.cast::<Sender<()>>() }.send(());
+    -libc::EAGAIN as isize
+}
+
+#[test]
+fn another_thread_ends_the_wait_for_a_channel_that_is_never_ready() {
+    let (asked, has_begun) = channel::<()>();
+    let asked = Box::into_raw(Box::new(asked));
+    let ops = QEMUFileOps {
+        get_buffer: Some(never_ready),
+        ..QEMUFileOps::default()
+    };
+    let f = unsafe { qemu_fopen_ops(asked.cast(), &raw const ops) };
+    let shared = Shared(f);
+    let other = std::thread::spawn(move || {
+        let Shared(f) = { shared };
+        has_begun.recv().unwrap();
+        unsafe { qemu_file_shutdown(f) }
+    });
+    unsafe {
+        assert_eq!(qemu_get_be64(f), 0);
+        assert_eq!(
+            other.join().unwrap(),
+            -libc::ENOSYS,
+            "it cannot be shut down"
+        );
+        assert_eq!(qemu_fclose(f), -libc::ECANCELED);
+        drop(Box::from_raw(asked));
+    }
+}
