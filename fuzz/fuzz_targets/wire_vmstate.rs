@@ -18,7 +18,8 @@ fn is_gapless(state: &State<'_>) {
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = vmdesc::locate(bytes);
-    for range in vmdesc::candidates(bytes) {
+    let mut finder = vmdesc::Finder::default();
+    while let Some(range) = finder.next(bytes) {
         assert!(range.start < range.end && range.end <= bytes.len());
     }
     if let Ok(device) = virtio::decode(bytes, 0) {

@@ -1,6 +1,7 @@
 //! Anything that holds a machine's state, opened to be asked for its pages: a file of any shape, or a
 //! checkpoint.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::ops::{ControlFlow, Range};
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use vmferry::container::{self, Container, Opened, Wanted};
 use vmferry::error::Error;
 use vmferry::index::{Index, IndexError, SavedState};
-use vmferry::load::{Mode, Phase, Summary, VmDescRule};
+use vmferry::load::{AssumptionKind, Mode, Phase, Summary, VmDescRule};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
 use vmferry::save::MachineState;
 use vmferry::wire::{configuration, header};
@@ -102,6 +103,14 @@ impl Saved {
         match &self.kind {
             Kind::File(index) => index.wrapped_in(),
             Kind::Checkpoint(_) => None,
+        }
+    }
+
+    /// The first page of a block, from `from` on, that may be there.
+    pub fn next_page(&self, block: BlockIndex, from: PageIndex) -> Option<PageIndex> {
+        match &self.kind {
+            Kind::File(index) => index.next_page(block, from),
+            Kind::Checkpoint(_) => Some(from),
         }
     }
 
@@ -214,7 +223,10 @@ impl SavedState for Saved {
 fn warn_of_assumptions(summary: &Summary) {
     const SHOWN: usize = 16;
     for assumption in summary.assumptions.iter().take(SHOWN) {
-        ui::warn(assumption);
+        match assumption.kind {
+            AssumptionKind::Trailing { .. } => ui::note(assumption),
+            _ => ui::warn(assumption),
+        }
     }
     let more = summary.assumptions.len().saturating_sub(SHOWN) as u64 + summary.more_assumptions;
     if more > 0 {
@@ -232,12 +244,12 @@ fn warn_of_missing_pages(index: &Index, what: &str) {
     }
     let devices = index.state().devices.iter();
     let early = devices.filter(|device| device.phase == Phase::Early);
-    let with_holes: Vec<_> = early
+    let with_holes: HashSet<_> = early
         .filter_map(|device| path(&device.header.idstr))
         .collect();
     for (number, block) in index.blocks().iter() {
         let missing = index.pages_missing(number);
-        let has_holes = path(&block.idstr).is_some_and(|path| with_holes.contains(&path));
+        let has_holes = path(&block.idstr).is_some_and(|path| with_holes.contains(path));
         if missing > 0 && !has_holes {
             ui::warn(format_args!(
                 "{missing} of {} pages of RAM block '{}' are not in {what}, and are taken for zeros: \

@@ -36,6 +36,10 @@ impl<C: ReadChannel> Source for Reader<C> {
         })
     }
 
+    fn skip_rest(&mut self) -> Result<u64, Error> {
+        Ok(self.skip_rest()?)
+    }
+
     #[inline]
     fn position(&self) -> u64 {
         self.position()
@@ -83,7 +87,7 @@ impl<C: WriteChannel, M: Releaser> Outgoing for Writer<'_, C, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channel::Bytes;
+    use crate::channel::{Bytes, File};
     use crate::wire::SliceSource;
 
     #[test]
@@ -92,6 +96,25 @@ mod tests {
         let bytes = vec![7; 200_000];
         assert_eq!(said(&mut SliceSource::new(&bytes)), SAID);
         assert_eq!(said(&mut Reader::new(Bytes::new(&bytes))), SAID);
+    }
+
+    #[test]
+    fn the_rest_is_passed_over_alike_wherever_the_bytes_come_from() {
+        let bytes = vec![7; 3_000_003];
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, &bytes).unwrap();
+        assert_eq!(rest(&mut SliceSource::new(&bytes)), 2_999_993);
+        assert_eq!(rest(&mut Reader::new(Bytes::new(&bytes))), 2_999_993);
+        let file = File::from_offset(file, 0).unwrap();
+        assert_eq!(rest(&mut Reader::new(file)), 2_999_993);
+    }
+
+    fn rest(source: &mut impl Source) -> u64 {
+        source.take(10, "what comes before").expect("it is there");
+        let rest = source.skip_rest().expect("it can be passed over");
+        assert_eq!(source.position(), 10 + rest);
+        assert_eq!(source.skip_rest().expect("it is at its end"), 0);
+        rest
     }
 
     fn said(source: &mut impl Source) -> String {

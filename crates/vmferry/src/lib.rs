@@ -25,3 +25,5 @@ pub mod wire;
 
 mod glue;
 mod sys;
+#[doc(hidden)]
+pub mod work;

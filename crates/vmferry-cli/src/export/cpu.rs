@@ -79,6 +79,7 @@ impl Cpu {
         let json = state.vmdesc.as_deref();
         let json = json.context("the state has no description (vmdesc) of its devices")?;
         let description = VmDesc::parse(json, 0)?;
+        let by_name = description.by_name();
         let mut cpus = Vec::new();
         for device in &state.devices {
             let header = &device.header;
@@ -86,8 +87,7 @@ impl Cpu {
                 continue;
             }
             let instance = header.instance_id;
-            let mut described = description.devices.iter();
-            let described = described.find(|d| d.name == "cpu" && d.instance_id == instance);
+            let described = by_name.get(&("cpu", instance));
             let described =
                 described.with_context(|| format!("section 'cpu' {instance} is not described"))?;
             let decoded = vmstate::decode(described, device.payload(), 0)?;

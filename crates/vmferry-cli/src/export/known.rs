@@ -1,5 +1,7 @@
 //! What a saved machine says of where its memory lies.
 
+use std::collections::HashMap;
+
 use vmferry::ram::RamBlocks;
 use vmferry::ram::layout::Known;
 use vmferry::save::MachineState;
@@ -50,17 +52,15 @@ fn virtio_mem(state: &MachineState, blocks: &RamBlocks) -> Vec<(String, u64)> {
         .vmdesc
         .as_deref()
         .and_then(|json| VmDesc::parse(json, 0).ok());
-    let described = |name: &str| {
-        description
-            .as_ref()?
-            .devices
-            .iter()
-            .find(|d| d.name == name)
-    };
+    // The first of several of the same name.
+    let mut by_name = HashMap::new();
+    for device in description.iter().flat_map(|all| &all.devices) {
+        by_name.entry(device.name.as_str()).or_insert(device);
+    }
     let place = |device: &vmferry::save::DeviceState| {
         let idstr = &device.header.idstr;
         let path = idstr.strip_suffix(VIRTIO_MEM)?;
-        let decoded = vmstate::decode(described(idstr)?, device.payload(), 0).ok()?;
+        let decoded = vmstate::decode(by_name.get(idstr.as_str())?, device.payload(), 0).ok()?;
         let checks = decoded.fields.iter().find_map(|field| match &field.value {
             Value::Struct(checks) => Some(checks),
             _ => None,

@@ -1,5 +1,6 @@
 //! The pass over all pages: what each holds, counted by cell and by RAM block.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use anyhow::{Result, anyhow};
@@ -147,7 +148,8 @@ fn compare<S: PageSource, A: PageSource>(
         .map(|(_, block)| against.blocks().find(&block.idstr))
         .collect();
     let lengths = source.blocks().iter().map(|(_, block)| block.pages(size));
-    let mut seen: Vec<Bits> = lengths.map(Bits::new).collect();
+    let lengths: Vec<_> = lengths.collect();
+    let mut seen: Vec<_> = lengths.iter().map(|_| Bits::default()).collect();
     let mut room = vec![0; size.bytes()];
     let mut failed = None;
     source.pages(&|_, _| true, &mut |block, page, content| {
@@ -171,10 +173,13 @@ fn compare<S: PageSource, A: PageSource>(
         flow(look(), &mut failed)
     })?;
     // What only the other one has: here it reads as zero.
-    let ours = |block: BlockIndex| other.iter().position(|there| *there == Some(block));
+    let by_other = other.iter().enumerate();
+    let by_other: HashMap<_, _> = by_other
+        .filter_map(|(ours, there)| Some(((*there)?, ours)))
+        .collect();
+    let ours = |block: BlockIndex| by_other.get(&block).copied();
     let gone = |block, page: PageIndex| {
-        let ours = ours(block).and_then(|at| seen.get(at));
-        ours.is_some_and(|seen| seen.is_clear(page.0))
+        ours(block).is_some_and(|at| page.0 < lengths[at] && seen[at].is_clear(page.0))
     };
     if failed.is_none() {
         against.pages(&gone, &mut |block, page, content| {
@@ -233,30 +238,32 @@ fn flow(result: Result<()>, failed: &mut Option<anyhow::Error>) -> ControlFlow<(
     }
 }
 
-/// A bit for each page.
-struct Bits(Vec<u64>);
+/// A bit for each page, in pieces that are made where a page is set: a block may be far larger than what there is of
+/// it.
+#[derive(Default)]
+struct Bits(HashMap<u64, Box<[u64; WORDS]>>);
+
+/// Words of a piece: 32 Ki pages.
+const WORDS: usize = 512;
 
 impl Bits {
-    fn new(pages: u64) -> Self {
-        let words = usize::try_from(pages.div_ceil(64)).unwrap_or(usize::MAX);
-        Self(vec![0; words])
-    }
-
-    fn place(page: u64) -> (usize, u64) {
-        let word = usize::try_from(page / 64).unwrap_or(usize::MAX);
-        (word, 1 << (page % 64))
+    fn place(page: u64) -> (u64, usize, u64) {
+        let word = page / 64;
+        let within = usize::try_from(word % WORDS as u64).unwrap_or_default();
+        (word / WORDS as u64, within, 1 << (page % 64))
     }
 
     fn set(&mut self, page: u64) {
-        let (word, bit) = Self::place(page);
-        if let Some(word) = self.0.get_mut(word) {
-            *word |= bit;
-        }
+        let (piece, word, bit) = Self::place(page);
+        let piece = self.0.entry(piece);
+        piece.or_insert_with(|| Box::new([0; WORDS]))[word] |= bit;
     }
 
     fn is_clear(&self, page: u64) -> bool {
-        let (word, bit) = Self::place(page);
-        self.0.get(word).is_some_and(|word| word & bit == 0)
+        let (piece, word, bit) = Self::place(page);
+        self.0
+            .get(&piece)
+            .is_none_or(|piece| piece[word] & bit == 0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The devices of a saved state, each with its description where there is one.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use anyhow::{Result, bail};
@@ -14,6 +15,8 @@ use vmferry::wire::vmstate::{self, State};
 pub struct Devices<'a> {
     sections: &'a [DeviceState],
     description: Option<VmDesc>,
+    /// Which device of the description is the first one of a section that is not at its place there.
+    described: HashMap<(&'a str, u32), usize>,
 }
 
 /// One device's section, and its description.
@@ -49,9 +52,13 @@ impl<'a> Devices<'a> {
     pub fn new(state: &'a MachineState) -> Result<Self, Error> {
         let description = state.vmdesc.as_deref();
         let description = description.map(|json| VmDesc::parse(json, 0)).transpose()?;
+        let sections = &state.devices;
+        let described = description.as_ref();
+        let described = described.map_or_else(HashMap::new, |all| elsewhere(sections, all));
         Ok(Self {
-            sections: &state.devices,
+            sections,
             description,
+            described,
         })
     }
 
@@ -68,7 +75,11 @@ impl<'a> Devices<'a> {
         // The description is in stream order, one entry for each section.
         let description = self.description.as_ref().and_then(|description| {
             let same_place = description.devices.get(at).filter(of_section);
-            same_place.or_else(|| description.devices.iter().find(of_section))
+            let header = &section.header;
+            same_place.or_else(|| {
+                let name = (header.idstr.as_str(), header.instance_id);
+                description.devices.get(*self.described.get(&name)?)
+            })
         });
         Some(Device {
             index: at,
@@ -128,6 +139,24 @@ impl<'a> Devices<'a> {
             header.idstr == idstr && header.instance_id == instance_id
         })
     }
+}
+
+/// Where in the description sections are that are not at their own place: looked up once, because there may be
+/// thousands of both.
+fn elsewhere<'a>(
+    sections: &'a [DeviceState],
+    description: &VmDesc,
+) -> HashMap<(&'a str, u32), usize> {
+    let mut places: HashMap<_, _> = HashMap::new();
+    for (at, device) in description.devices.iter().enumerate() {
+        let name = (device.name.as_str(), device.instance_id);
+        places.entry(name).or_insert(at);
+    }
+    let names = sections.iter().filter_map(|section| {
+        let name = (section.header.idstr.as_str(), section.header.instance_id);
+        Some((name, *places.get(&name)?))
+    });
+    names.collect()
 }
 
 impl<'d> Device<'d> {

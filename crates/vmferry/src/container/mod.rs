@@ -27,7 +27,7 @@ use std::io::{self, BufRead};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::channel::{self, ReadChannel, SegmentMut, Std};
+use crate::channel::{self, ReadChannel, SegmentMut};
 use crate::error::{Error, FormatError};
 use crate::stream::{Reader, StreamError};
 use compressed::decompress;
@@ -259,7 +259,7 @@ fn snapshot(place: Part, length: u64, wanted: &Wanted) -> Result<Opened, Contain
     let place: Arc<dyn ReadAt> = Arc::new(state);
     Ok(Opened {
         container: Container::Qcow2(Box::new(snapshot.clone())),
-        stream: Box::new(Std::new(Sequence::new(Arc::clone(&place), size))),
+        stream: Box::new(Sequence::new(Arc::clone(&place), size)),
         place: Some(place),
         file_offset: 0,
         beside: Vec::new(),

@@ -1,9 +1,11 @@
 //! Bytes that stay where they are.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
+
+use crate::channel::{ReadChannel, SegmentMut};
 
 /// Bytes that can be read at any offset, by several threads at once.
 pub trait ReadAt: Send + Sync {
@@ -81,27 +83,48 @@ impl ReadAt for Part {
     }
 }
 
-/// Reads a place from its beginning to its end.
+/// Reads a place from its beginning to its end, and goes over what is not wanted.
 pub(super) struct Sequence {
     place: Arc<dyn ReadAt>,
     at: u64,
     len: u64,
+    /// Bytes that pass at once.
+    piece: Vec<u8>,
 }
 
 impl Sequence {
     /// The first `len` bytes of `place`.
     pub(super) fn new(place: Arc<dyn ReadAt>, len: u64) -> Self {
-        Self { place, at: 0, len }
+        Self {
+            place,
+            at: 0,
+            len,
+            piece: vec![0; 64 << 10],
+        }
     }
 }
 
-impl Read for Sequence {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+impl ReadChannel for Sequence {
+    fn read_segments(&mut self, segments: &mut [SegmentMut<'_>]) -> io::Result<usize> {
+        let room: usize = segments.iter().map(SegmentMut::len).sum();
         let left = usize::try_from(self.len - self.at).unwrap_or(usize::MAX);
-        let len = left.min(room.len());
-        let room = room.get_mut(..len).unwrap_or_default();
-        self.place.read_exact_at(room, self.at)?;
-        self.at += len as u64;
-        Ok(len)
+        let room = room.min(left).min(self.piece.len());
+        let piece = self.piece.get_mut(..room).unwrap_or_default();
+        self.place.read_exact_at(piece, self.at)?;
+        self.at += room as u64;
+        let mut from = &*piece;
+        for segment in segments {
+            let copied = segment.copy_from(from);
+            from = from.get(copied..).unwrap_or_default();
+        }
+        Ok(room)
+    }
+
+    fn skip(&mut self, n: u64) -> io::Result<bool> {
+        let is_there = n <= self.len - self.at;
+        if is_there {
+            self.at += n;
+        }
+        Ok(is_there)
     }
 }

@@ -208,6 +208,13 @@ impl Index {
         self.wrapped_in.as_ref()
     }
 
+    /// The first page of a block, from `from` on, that may have come. A stream may say that a block is far larger than
+    /// all that comes of it: those who go through it in pieces leave out what this leaves out.
+    pub fn next_page(&self, block: BlockIndex, from: PageIndex) -> Option<PageIndex> {
+        let pages = self.blocks.get(block)?.pages(self.page_size);
+        self.places.next(block, from..PageIndex(pages))
+    }
+
     /// How many pages of a block never came. Some machines leave pages out (virtio-mem, hints of free pages);
     /// otherwise another channel had them.
     pub fn pages_missing(&self, block: BlockIndex) -> u64 {
@@ -335,10 +342,7 @@ impl Index {
         visit: &mut Visit<'_>,
     ) -> Result<ControlFlow<()>, IndexError> {
         let mut next = pages.start;
-        while let Some(page) = self.places.next(block, next) {
-            if page >= pages.end {
-                break;
-            }
+        while let Some(page) = self.places.next(block, next..pages.end) {
             next = PageIndex(page.0 + 1);
             let place = self.places.get(block, page);
             if place == Place::Absent || !wanted(block, page) {

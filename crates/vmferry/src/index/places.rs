@@ -1,6 +1,9 @@
 //! Where each page is, in eight bytes.
 
+use std::ops::Range;
+
 use crate::ram::{BlockIndex, PageIndex};
+use crate::work;
 
 /// Where a page is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,16 +59,23 @@ impl Places {
         self.chunks * size_of::<Chunk>() as u64
     }
 
-    /// The first page from `page` on that may have come.
+    /// The first of these pages that may have come.
     pub(super) fn next(
         &self,
         BlockIndex(block): BlockIndex,
-        PageIndex(page): PageIndex,
+        pages: Range<PageIndex>,
     ) -> Option<PageIndex> {
-        let (first, _) = position(page);
-        let chunks = self.blocks.get(block)?.get(first..)?;
-        let there = first + chunks.iter().position(Option::is_some)?;
-        Some(PageIndex(page.max((there * PAGES) as u64)))
+        if pages.is_empty() {
+            return None;
+        }
+        let (first, _) = position(pages.start.0);
+        let (last, _) = position(pages.end.0 - 1);
+        let chunks = self.blocks.get(block)?;
+        let chunks = chunks.get(first..chunks.len().min(last.saturating_add(1)))?;
+        let there = chunks.iter().position(Option::is_some);
+        work::count(there.unwrap_or(chunks.len()));
+        let page = pages.start.0.max(((first + there?) * PAGES) as u64);
+        Some(PageIndex(page)).filter(|page| *page < pages.end)
     }
 
     /// How many pages of a block have come.
@@ -147,10 +157,13 @@ mod tests {
             [0, 1, 2].map(|block| places.count(BlockIndex(block))),
             [1, 2, 0]
         );
-        let next = |page| places.next(BlockIndex(1), PageIndex(page));
-        assert_eq!(next(3), Some(PageIndex(3)));
-        assert_eq!(next(512), Some(PageIndex((1 << 28) - 512)));
-        assert_eq!(next(1 << 28), None);
+        let next = |page, end| places.next(BlockIndex(1), PageIndex(page)..PageIndex(end));
+        assert_eq!(next(3, 1 << 28), Some(PageIndex(3)));
+        assert_eq!(next(512, 1 << 28), Some(PageIndex((1 << 28) - 512)));
+        assert_eq!(next(1 << 28, 1 << 29), None);
+        // What comes after the end is not looked at.
+        let (found, work) = work::of(|| next(512, 2048));
+        assert!(found.is_none() && work <= 3, "{work}");
         // There is no such page, and no such block.
         places.set(BlockIndex(0), PageIndex(512), Place::Zero);
         places.set(BlockIndex(2), first, Place::Zero);

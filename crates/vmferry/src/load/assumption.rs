@@ -81,7 +81,8 @@ pub enum AssumptionKind {
         /// What.
         what: String,
     },
-    /// Bytes behind the end.
+    /// What comes after the end of the stream was not looked at: a volume is larger than the stream in it, or held
+    /// an older one.
     Trailing {
         /// How many.
         bytes: u64,
@@ -94,7 +95,10 @@ impl AssumptionKind {
     pub fn is_damage(&self) -> bool {
         !matches!(
             self,
-            Self::RamElsewhere | Self::Ignored { .. } | Self::NotRead { .. }
+            Self::RamElsewhere
+                | Self::Ignored { .. }
+                | Self::NotRead { .. }
+                | Self::Trailing { .. }
         )
     }
 }
@@ -120,7 +124,10 @@ impl fmt::Display for AssumptionKind {
                 f.write_str("RAM went another way (RDMA): its pages are not in this stream")
             }
             Self::Ignored { what } => write!(f, "{what} was ignored"),
-            Self::Trailing { bytes } => write!(f, "{bytes} bytes behind the end were ignored"),
+            Self::Trailing { bytes } => write!(
+                f,
+                "{bytes} bytes after the end of the stream were not looked at"
+            ),
         }
     }
 }

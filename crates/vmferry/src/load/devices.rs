@@ -1,6 +1,9 @@
 //! Taking the device sections apart by their description.
 
-use super::full::{Footers, find_mark};
+use std::cell::Cell;
+
+use super::full::Footers;
+use super::marks::{Mark, marks};
 use super::{Mode, Split};
 use crate::error::{Error, FormatError};
 use crate::wire::command::Command;
@@ -27,13 +30,14 @@ pub(super) struct Length {
 const WHAT: &str = "the devices against their description (vmdesc)";
 
 /// Walks along the devices of the description through `bytes`, which stand at offset `start` and must end
-/// with the elements.
+/// with the elements. `sought` is how many bytes were searched so far, in this walk and others.
 pub(super) fn lengths(
     bytes: &[u8],
     start: u64,
     described: &[Device],
     footers: Footers,
     mode: Mode,
+    sought: &Cell<usize>,
 ) -> Result<Lengths, Error> {
     let mut source = SliceSource::at(bytes, start);
     let mut described = described.iter();
@@ -58,10 +62,11 @@ pub(super) fn lengths(
         let header = SectionHeader::decode(&mut source)?;
         let device = described.next().filter(|device| matches(&header, device));
         let len = length(&header, device, at, source.rest().len())?;
-        let other = device.filter(|device| device.may_be_of_other_length());
+        let may_differ = footers != Footers::Absent && sought.get() < limits::FOOTERS_SOUGHT;
+        let other = device.filter(|device| may_differ && device.may_be_of_other_length());
         let other = other.and_then(|_| {
             let next = described.as_slice().first();
-            other_length(source.rest(), len, header.section_id, next)
+            other_length(source.rest(), len, header.section_id, next, sought)
         });
         let split = other.map_or(Split::Vmdesc, |_| Split::Footer);
         let bytes = other.unwrap_or(len);
@@ -98,13 +103,12 @@ pub(super) fn reach_the_end(bytes: &[u8], start: u64) -> bool {
             return false;
         };
         let own = section::footer(header.section_id);
-        let ends = |here: &[u8], behind: &[u8]| {
-            let next = behind
-                .first()
-                .and_then(|first| ElementType::from_byte(*first));
-            here == own && matches!(next, Some(ElementType::Full | ElementType::Eof))
+        let ends = |mark: &Mark<'_>| {
+            let next = mark.after.first();
+            let next = next.and_then(|first| ElementType::from_byte(*first));
+            mark.footer == own && matches!(next, Some(ElementType::Full | ElementType::Eof))
         };
-        let len = find_mark(source.rest(), ends);
+        let len = marks(source.rest()).find(ends).map(|mark| mark.at);
         let passed = len.map(|len| source.take_slice(len + FOOTER_LEN, "a device").is_ok());
         if passed != Some(true) {
             return false;
@@ -143,26 +147,34 @@ fn other_length(
     described: usize,
     section_id: u32,
     next: Option<&Device>,
+    sought: &Cell<usize>,
 ) -> Option<usize> {
     let footer = section::footer(section_id);
-    let ends = |here: &[u8], behind: &[u8]| {
-        let mut behind = SliceSource::new(behind);
-        if here != footer {
+    let ends = |mark: &Mark<'_>| {
+        let mut after = SliceSource::new(mark.after);
+        if mark.footer != footer {
             return false;
         }
-        match (ElementType::decode(&mut behind), next) {
+        match (ElementType::decode(&mut after), next) {
             (Ok(ElementType::Eof), None) => true,
             (Ok(ElementType::Full), Some(next)) => {
-                SectionHeader::decode(&mut behind).is_ok_and(|header| matches(&header, next))
+                SectionHeader::decode(&mut after).is_ok_and(|header| matches(&header, next))
             }
             _ => false,
         }
     };
-    let (here, behind) = bytes.get(described..)?.split_at_checked(FOOTER_LEN)?;
-    if ends(here, behind) {
+    let (here, after) = bytes.get(described..)?.split_at_checked(FOOTER_LEN)?;
+    let here = Mark {
+        at: described,
+        footer: here,
+        after,
+    };
+    if ends(&here) {
         return None;
     }
-    find_mark(bytes, ends)
+    let found = marks(bytes).find(ends).map(|mark| mark.at);
+    sought.set(sought.get().saturating_add(found.unwrap_or(bytes.len())));
+    found
 }
 
 fn footer(

@@ -1,6 +1,7 @@
 //! Device sections, and where they end.
 
 use super::devices::Length;
+use super::marks::{Mark, marks};
 use super::pass::{Level, Pass, next_byte};
 use super::resync::begins_section;
 use super::telling::Begin;
@@ -26,6 +27,9 @@ pub(super) struct Guess {
 }
 
 const STATE: &str = "the state of a device";
+
+/// How far it is looked for a footer at first.
+const SIGHT: usize = 1 << 10;
 
 /// As much as it takes to see what stands behind a footer.
 const AHEAD: usize = FOOTER_LEN + 1 + 4 + 1 + 255 + 8;
@@ -135,6 +139,7 @@ impl<V: Visitor> Pass<'_, V> {
         Ok(len)
     }
 
+    /// Looks ahead a little first, and further only as long as it takes: sections may be short, and many.
     fn to_footer<T: Source>(
         &self,
         source: &mut T,
@@ -142,10 +147,16 @@ impl<V: Visitor> Pass<'_, V> {
         mut each: impl FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let at = source.position();
+        let mut sight = SIGHT;
         loop {
-            let window = source.peek(limits::TAKE)?;
-            let (len, is_end) = (window.len(), window.len() < limits::TAKE);
-            let found = self.find_footer(window, section_id);
+            let window = source.peek(sight)?;
+            let (len, is_end) = (window.len(), window.len() < sight);
+            let found = self.find_footer(window, section_id, is_end || sight == limits::TAKE);
+            let is_sure = is_end || found.is_some_and(|found| found + AHEAD <= len);
+            if !is_sure && sight < limits::TAKE {
+                sight = (2 * sight).min(limits::TAKE);
+                continue;
+            }
             let piece = match found {
                 Some(found) => found,
                 None if is_end => {
@@ -154,7 +165,6 @@ impl<V: Visitor> Pass<'_, V> {
                 }
                 None => len - (FOOTER_LEN - 1),
             };
-            let is_sure = is_end || piece + AHEAD <= len;
             if piece > 0 {
                 each(source.take(piece, STATE)?)?;
             }
@@ -166,15 +176,21 @@ impl<V: Visitor> Pass<'_, V> {
 
     /// The first footer of this section that stands before something that can begin an element, or end
     /// the stream. In rescue mode, where there is none in sight, also that of another section before a
-    /// device's.
-    fn find_footer(&self, bytes: &[u8], section_id: u32) -> Option<usize> {
+    /// device's: looking for the own one goes on to the end of what can be in sight, unless
+    /// too much was searched already.
+    fn find_footer(&self, bytes: &[u8], section_id: u32, is_all: bool) -> Option<usize> {
         let footer = section::footer(section_id);
-        let is_own = |here: &[u8], next: &[u8]| *here == footer && self.begins_element(next);
-        let own = find_mark(bytes, is_own);
-        match self.mode {
-            Mode::Rescue => own.or_else(|| find_mark(bytes, |_, next| begins_section(next))),
-            Mode::Strict => own,
+        let is_own = |mark: &Mark<'_>| mark.footer == footer && self.begins_element(mark.after);
+        let own = marks(bytes).find(is_own).map(|mark| mark.at);
+        if self.mode == Mode::Strict || own.is_some() {
+            return own;
         }
+        let other = marks(bytes).find(|mark| begins_section(mark.after))?;
+        if is_all || self.sought.get() >= limits::FOOTERS_SOUGHT {
+            return Some(other.at);
+        }
+        self.sought.set(self.sought.get() + bytes.len());
+        None
     }
 
     /// Whether an element, the end of the elements, or nothing begins here. Where the bytes end early,
@@ -200,8 +216,7 @@ impl<V: Visitor> Pass<'_, V> {
     }
 
     pub(super) fn is_started(&self, section_id: u32) -> bool {
-        let mut started = self.started.iter();
-        started.any(|header| header.section_id == section_id)
+        self.started.contains_key(&section_id)
     }
 
     /// Reads the footer of a section, if sections have them.
@@ -254,20 +269,6 @@ impl<V: Visitor> Pass<'_, V> {
         source.take(taken, "a section footer")?;
         let reason = error.to_string();
         self.assume(at, Some(idstr), AssumptionKind::Footer { reason })
-    }
-}
-
-/// Where what looks like a footer stands of which `is_it` says so, given it and what follows.
-pub(super) fn find_mark(bytes: &[u8], is_it: impl Fn(&[u8], &[u8]) -> bool) -> Option<usize> {
-    let mut from = 0;
-    loop {
-        let rest = bytes.get(from..)?;
-        let at = from + rest.iter().position(|byte| *byte == section::FOOTER)?;
-        let (here, next) = bytes.get(at..)?.split_at_checked(FOOTER_LEN)?;
-        if is_it(here, next) {
-            return Some(at);
-        }
-        from = at + 1;
     }
 }
 

@@ -30,6 +30,7 @@ impl<V: Visitor> Pass<'_, V> {
         source: &mut impl Source,
         total: u64,
     ) -> Result<(), LoadError<V::Error>> {
+        self.count_list(source.position())?;
         let mut listed = RamBlocks::default();
         let mut left = total;
         while left > 0 {

@@ -24,10 +24,12 @@ mod channels;
 mod connections;
 mod devices;
 mod element;
+mod ending;
 mod full;
 mod image;
 mod inflate;
 mod mapped_ram;
+mod marks;
 mod multifd;
 mod others;
 mod pass;
@@ -106,7 +108,7 @@ pub struct Options {
 /// What a pass has seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Bytes of the stream.
+    /// Bytes of the stream, without what comes after its end.
     pub bytes: u64,
     /// Page records in all; a page that came twice counts twice.
     pub pages: u64,
@@ -127,7 +129,7 @@ pub struct Summary {
     /// Whether the guest moved before its pages: they come behind its devices, of which the ends are a
     /// guess, because no description follows.
     pub switched_to_postcopy: bool,
-    /// The names of the iterable sections other than `ram`.
+    /// The names of the iterable sections other than `ram`: the first [`limits::ITERABLES`] of them.
     pub other_sections: Vec<String>,
     /// What was assumed or passed over: the first [`limits::ASSUMPTIONS`] of it.
     pub assumptions: Vec<Assumption>,

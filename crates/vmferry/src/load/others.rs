@@ -3,10 +3,10 @@
 use super::pass::Pass;
 use super::{AssumptionKind, LoadError, Mode, OtherSections, Visitor};
 use crate::error::{Error, FormatError};
-use crate::wire::Source;
 use crate::wire::dirty_bitmap::{self, Chunk, Content};
 use crate::wire::other_sections::{OtherSection, PieceEnd};
 use crate::wire::section::SectionHeader;
+use crate::wire::{Source, limits};
 
 /// What the chunk before was about.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl<V: Visitor> Pass<'_, V> {
         if !is_read {
             return Err(Error::from(FormatError::unsupported(at, what)).into());
         }
-        if !self.summary.other_sections.contains(idstr) {
+        if self.others.len() < limits::ITERABLES && self.others.insert(idstr.clone()) {
             self.summary.other_sections.push(idstr.clone());
         }
         if is_bitmap {

@@ -1,6 +1,7 @@
 //! The walk from element to element.
 
-use std::collections::VecDeque;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::devices::Length;
 use super::full::{Footers, Guess};
@@ -37,6 +38,10 @@ pub(super) struct Pass<'a, V> {
     pub(super) page_size: PageSize,
     pub(super) list_fields: ListFields,
     pub(super) blocks: RamBlocks,
+    /// How many lists of blocks there were.
+    pub(super) lists: usize,
+    /// How many blocks the visitor was shown, each as often as it was.
+    pub(super) blocks_shown: usize,
     /// The block of the page record before on this channel: CONTINUE means it, also across sections.
     pub(super) current: Option<BlockIndex>,
     pub(super) summary: Summary,
@@ -51,12 +56,16 @@ pub(super) struct Pass<'a, V> {
     pub(super) postcopy: Postcopy,
     pub(super) footers: Footers,
     pub(super) bitmap_names: Names,
-    /// The iterable sections that were started.
-    pub(super) started: Vec<SectionHeader>,
+    /// The names of the iterable sections other than `ram`.
+    pub(super) others: BTreeSet<String>,
+    /// The iterable sections that were started, by their numbers.
+    pub(super) started: BTreeMap<u32, SectionHeader>,
     /// The device sections whose ends were told from their footers.
     pub(super) guesses: Vec<Guess>,
     /// Bytes of the payloads of all of those.
     pub(super) guessed_len: usize,
+    /// Bytes in which footers were searched beyond where sections end.
+    pub(super) sought: Cell<usize>,
     /// The lengths of the payloads of the device sections to come, where a description told them.
     pub(super) lengths: VecDeque<Length>,
     /// Nothing more can be read.
@@ -108,6 +117,8 @@ impl<'a, V: Visitor> Pass<'a, V> {
             page_size: PageSize::X86,
             list_fields: ListFields::Plain,
             blocks: RamBlocks::default(),
+            lists: 0,
+            blocks_shown: 0,
             current: None,
             summary: Summary::default(),
             inflater: Inflater::default(),
@@ -119,9 +130,11 @@ impl<'a, V: Visitor> Pass<'a, V> {
             postcopy: Postcopy::default(),
             footers: Footers::Unknown,
             bitmap_names: Names::default(),
-            started: Vec::new(),
+            others: BTreeSet::new(),
+            started: BTreeMap::new(),
             guesses: Vec::new(),
             guessed_len: 0,
+            sought: Cell::new(0),
             lengths: VecDeque::new(),
             cut: false,
             hooked: false,
@@ -140,11 +153,12 @@ impl<'a, V: Visitor> Pass<'a, V> {
         }
         let ended = self.elements(main, Level::Stream)?;
         self.end_of_pages(main.position())?;
-        if ended != Ended::Cut {
-            self.tail(main)?;
-        }
-        self.summary.bytes = main.position();
-        self.channels_end(main.position())?;
+        let end = match ended {
+            Ended::Cut => main.position(),
+            _ => self.tail(main)?,
+        };
+        self.summary.bytes = end;
+        self.channels_end(end)?;
         if let Some(preempt) = preempt {
             self.preempt_channel(preempt)?;
         }
@@ -281,7 +295,7 @@ impl<'a, V: Visitor> Pass<'a, V> {
         at: u64,
         header: &SectionHeader,
     ) -> Result<(), LoadError<V::Error>> {
-        if self.started.len() == limits::ITERABLES {
+        if self.started.len() == limits::ITERABLES && !self.is_started(header.section_id) {
             let limit = limits::ITERABLES as u64;
             let error =
                 FormatError::too_long(at, "the list of iterable sections", limit + 1, limit);
@@ -296,16 +310,13 @@ impl<'a, V: Visitor> Pass<'a, V> {
             self.summary.ram_section_id = Some(header.section_id);
         }
         // A number that comes again means the later section.
-        self.started
-            .retain(|started| started.section_id != header.section_id);
-        self.started.push(header.clone());
+        self.started.insert(header.section_id, header.clone());
         self.payload(source, header)
     }
 
     /// The section that a PART or END goes on with.
     fn section_of(&self, section_id: u32, at: u64) -> Result<SectionHeader, Error> {
-        let mut started = self.started.iter();
-        let section = started.find(|header| header.section_id == section_id);
+        let section = self.started.get(&section_id);
         section.cloned().ok_or_else(|| {
             let what = "the continuation of a section";
             let expected = "the id of a section that was started";

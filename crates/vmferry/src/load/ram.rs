@@ -8,6 +8,7 @@ use crate::error::{Error, FormatError, FormatErrorKind};
 use crate::ram::{BlockIndex, Page, PageIndex, RamBlock, RamBlocks};
 use crate::wire::ram::{self, BlockRef, Record, RecordKind};
 use crate::wire::{Source, limits, xbzrle};
+use crate::work;
 
 /// Whether a record was the last one of its section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,11 +276,23 @@ impl<V: Visitor> Pass<'_, V> {
         total: u64,
     ) -> Result<(), LoadError<V::Error>> {
         let at = source.position();
+        self.count_list(at)?;
         let list = ram::decode_blocks(source, total, self.page_size, self.list_fields)?;
         for (_, block) in list.iter() {
             self.add_block(block.clone(), &list);
         }
         self.show_blocks(at)
+    }
+
+    /// Counts the lists: a visitor may make room for all of the RAM with each.
+    pub(super) fn count_list(&mut self, at: u64) -> Result<(), Error> {
+        let limit = limits::RAM_LISTS;
+        self.lists += 1;
+        if self.lists <= limit {
+            return Ok(());
+        }
+        let what = "the lists of RAM blocks";
+        Err(FormatError::too_long(at, what, self.lists as u64, limit as u64).into())
     }
 
     /// Adds a block that stands in a list.
@@ -299,6 +312,15 @@ impl<V: Visitor> Pass<'_, V> {
         let (count, limit) = (self.blocks.len(), limits::RAM_BLOCKS);
         if count > limit {
             let error = FormatError::too_long(at, WHAT, count as u64, limit as u64);
+            return Err(Error::from(error).into());
+        }
+        // Visitors look at all of them each time.
+        work::count(count);
+        self.blocks_shown = self.blocks_shown.saturating_add(count);
+        let (shown, limit) = (self.blocks_shown, limits::RAM_BLOCKS_LISTED);
+        if shown > limit {
+            let what = "the lists of RAM blocks, one after the other";
+            let error = FormatError::too_long(at, what, shown as u64, limit as u64);
             return Err(Error::from(error).into());
         }
         if self.blocks.checked_total_length().is_none() {

@@ -1,62 +1,76 @@
-//! What stands behind the pages: device sections, the end, and the description.
+//! What comes after the pages: device sections, the end, and the description.
+//!
+//! A stream ends where QEMU ends it: after the description that fits its elements, or after the elements where there
+//! is none. What comes then (a volume is larger than the stream in it, a file was padded, an older stream was longer)
+//! is passed over, and noted.
 
 use super::devices::{self, Lengths};
-use super::pass::{Ended, Level, Pass};
+use super::ending::{Found, Rest, Stop};
+use super::pass::{Ended, Level, Pass, next_byte};
 use super::{AssumptionKind, LoadError, Mode, Visitor, VmDescRule};
-use crate::error::{Error, FormatError, FormatErrorKind};
+use crate::error::{Error, FormatError};
+use crate::wire::section::ElementType;
 use crate::wire::vmdesc::{self, VmDesc};
-use crate::wire::{SliceSource, Source, limits};
+use crate::wire::{SliceSource, Source};
 
 const VMDESC: &str = "the description of the devices (vmdesc)";
 
-/// A description that was found.
-struct Found {
-    /// Where its element begins in the tail, and where it ends.
-    element: usize,
-    end: usize,
-    vmdesc: VmDesc,
-}
-
 impl<V: Visitor> Pass<'_, V> {
-    /// Reads everything behind the pages, up to the end of the stream.
-    pub(super) fn tail<T: Source>(&mut self, source: &mut T) -> Result<(), LoadError<V::Error>> {
+    /// Reads everything after the pages, and returns where the stream ends.
+    pub(super) fn tail<T: Source>(&mut self, source: &mut T) -> Result<u64, LoadError<V::Error>> {
+        let eof = Some(ElementType::Eof as u8);
+        if self.postcopy.has_switched() && next_byte(source)? == eof {
+            // No description follows.
+            self.elements(source, Level::Tail)?;
+            let end = source.position();
+            self.pass_over_rest(source, 0, end)?;
+            return Ok(end);
+        }
         let start = source.position();
-        let (bytes, rest) = read_rest(source, start);
-        if let Err(error) = rest {
+        let Rest { bytes, found, stop } = self.read_rest(source, start);
+        if let Stop::Failed(error) = stop {
             if !self.rescues(&error) {
                 return Err(error.into());
             }
-            let reason = error.to_string();
-            self.assume(
-                start + bytes.len() as u64,
-                None,
-                AssumptionKind::Cut { reason },
-            )?;
+            self.cut_at(start + bytes.len() as u64, &error)?;
+            return Ok(match self.find_rejected(&bytes, start)? {
+                Some(found) => self.described(&bytes, start, &found)?,
+                None => self.undescribed(&bytes, start, None)?,
+            });
         }
-        let found = self.find_vmdesc(&bytes, start)?;
-        let elements = found.as_ref().map_or(bytes.len(), |found| found.element);
-        if let Some(found) = &found {
-            self.describe(bytes.get(..elements).unwrap_or_default(), start, found)?;
-        }
-        let mut inner = SliceSource::at(bytes.get(..elements).unwrap_or_default(), start);
-        let ended = self.elements(&mut inner, Level::Tail)?;
-        let behind = inner.rest();
-        let Some(found) = found else {
-            return match ended {
-                Ended::Cut => Ok(()),
-                _ => self.no_vmdesc(behind, inner.position()),
-            };
+        let found = match found {
+            Some(found) => Some(found),
+            None => self.find_rejected(&bytes, start)?,
         };
-        if !behind.is_empty() {
-            let found = format!("{} bytes more", behind.len());
+        let end = match (found, stop) {
+            (Some(found), _) => self.described(&bytes, start, &found)?,
+            (None, Stop::Limit(error)) => self.undescribed(&bytes, start, Some(error))?,
+            (None, _) => self.undescribed(&bytes, start, None)?,
+        };
+        if !self.cut {
+            let read = (start + bytes.len() as u64).saturating_sub(end);
+            self.pass_over_rest(source, read, end)?;
+        }
+        Ok(end)
+    }
+
+    /// Shows devices with their description, and returns where that ends.
+    fn described(
+        &mut self,
+        bytes: &[u8],
+        start: u64,
+        found: &Found,
+    ) -> Result<u64, LoadError<V::Error>> {
+        let elements = bytes.get(..found.element).unwrap_or_default();
+        self.describe(elements, start, found)?;
+        let mut inner = SliceSource::at(elements, start);
+        self.elements(&mut inner, Level::Tail)?;
+        if !inner.rest().is_empty() {
+            let left = format!("{} bytes more", inner.rest().len());
             let expected = "the end of the elements before the description";
             let what = "the devices against their description (vmdesc)";
-            self.accept(FormatError::unexpected(
-                inner.position(),
-                what,
-                expected,
-                found,
-            ))?;
+            let error = FormatError::unexpected(inner.position(), what, expected, left);
+            self.accept(error)?;
         }
         self.check_guesses(&found.vmdesc, start)?;
         let json = bytes.get(found.element + vmdesc::HEAD..found.end);
@@ -65,33 +79,34 @@ impl<V: Visitor> Pass<'_, V> {
             .map_err(LoadError::Visitor)?;
         let end = start + found.end as u64;
         self.show_vmdesc(start + found.element as u64, end)?;
-        self.nothing_behind(bytes.len() - found.end, end, VMDESC)
+        // What ended the elements early lies before the description.
+        self.cut = false;
+        Ok(end)
     }
 
-    fn find_vmdesc(
+    /// Shows devices that nothing describes, and returns where the stream ends. `limit` is the error where there is
+    /// more than was read.
+    fn undescribed(
         &mut self,
         bytes: &[u8],
         start: u64,
-    ) -> Result<Option<Found>, LoadError<V::Error>> {
-        let parsed = |element: usize, end: usize| {
-            let json = bytes.get(element + vmdesc::HEAD..end).unwrap_or_default();
-            let vmdesc = VmDesc::parse(json, start + (element + vmdesc::HEAD) as u64)?;
-            Ok::<_, Error>(Found {
-                element,
-                end,
-                vmdesc,
-            })
-        };
-        match vmdesc::locate(bytes).map(|element| parsed(element, bytes.len())) {
-            Some(Ok(found)) => Ok(Some(found)),
-            Some(Err(error)) if !self.rescues(&error) => Err(error.into()),
-            // It may stand further in front, or be damaged.
-            _ if self.mode == Mode::Rescue && !devices::reach_the_end(bytes, start) => {
-                let mut all = vmdesc::candidates(bytes);
-                Ok(all.find_map(|range| parsed(range.start, range.end).ok()))
+        limit: Option<Error>,
+    ) -> Result<u64, LoadError<V::Error>> {
+        let end = self.end_of_elements(bytes, start).map(|end| end.at);
+        if let (Some(error), None) = (limit, end) {
+            if !self.rescues(&error) {
+                return Err(error.into());
             }
-            _ => Ok(None),
+            self.cut_at(start + bytes.len() as u64, &error)?;
         }
+        let (elements, after) = bytes.split_at(end.unwrap_or(bytes.len()));
+        let mut inner = SliceSource::at(elements, start);
+        let ended = self.elements(&mut inner, Level::Tail)?;
+        let (left, at) = (inner.rest(), inner.position());
+        if ended != Ended::Cut {
+            self.no_vmdesc(if left.is_empty() { after } else { left }, at)?;
+        }
+        Ok(at)
     }
 
     /// Takes the lengths of the sections from their description.
@@ -101,9 +116,7 @@ impl<V: Visitor> Pass<'_, V> {
         start: u64,
         found: &Found,
     ) -> Result<(), LoadError<V::Error>> {
-        let described = found.vmdesc.devices.get(self.guesses.len()..);
-        let described = described.unwrap_or_default();
-        match devices::lengths(bytes, start, described, self.footers, self.mode) {
+        match self.lengths_of(bytes, start, &found.vmdesc) {
             Ok(Lengths::Described(lengths)) => {
                 self.lengths = lengths.into();
                 Ok(())
@@ -150,14 +163,15 @@ impl<V: Visitor> Pass<'_, V> {
         }
     }
 
-    /// Behind the end of the elements, where there is no description.
-    fn no_vmdesc(&mut self, behind: &[u8], at: u64) -> Result<(), LoadError<V::Error>> {
-        let may_lack = self.vmdesc == VmDescRule::Optional || self.postcopy.has_switched();
-        let error = match behind {
-            [] if may_lack => return Ok(()),
+    /// After the end of the elements, where there is no description.
+    fn no_vmdesc(&mut self, after: &[u8], at: u64) -> Result<(), LoadError<V::Error>> {
+        let switched = self.postcopy.has_switched();
+        let may_lack = self.vmdesc == VmDescRule::Optional || switched;
+        let error = match after {
+            [vmdesc::ELEMENT, ..] if !switched => damaged_vmdesc(after, at),
+            _ if may_lack => return Ok(()),
             [] => FormatError::truncated(at, VMDESC, vmdesc::HEAD as u64, 0),
-            [vmdesc::ELEMENT, ..] if !self.postcopy.has_switched() => damaged_vmdesc(behind, at),
-            _ => return self.nothing_behind(behind.len(), at, "the end of the stream"),
+            [first, ..] => FormatError::unexpected(at, VMDESC, "06", format!("{first:02x}")),
         };
         if self.mode == Mode::Strict {
             return Err(Error::from(error).into());
@@ -166,21 +180,30 @@ impl<V: Visitor> Pass<'_, V> {
         self.assume(at, None, AssumptionKind::Guessed { reason })
     }
 
-    fn nothing_behind(
+    /// Passes over what comes after the end of the stream, of which `read` bytes were read already.
+    fn pass_over_rest<T: Source>(
         &mut self,
-        left: usize,
-        at: u64,
-        what: &'static str,
+        source: &mut T,
+        read: u64,
+        end: u64,
     ) -> Result<(), LoadError<V::Error>> {
-        let bytes = left as u64;
-        match self.mode {
-            _ if left == 0 => Ok(()),
-            Mode::Strict => {
-                let kind = FormatErrorKind::Trailing { what, left: bytes };
-                Err(Error::from(FormatError::new(at, kind)).into())
+        source.expect_end();
+        let bytes = match source.skip_rest() {
+            Ok(bytes) => read.saturating_add(bytes),
+            Err(error) if self.rescues(&error) => {
+                return self.cut_at(source.position(), &error);
             }
-            Mode::Rescue => self.assume(at, None, AssumptionKind::Trailing { bytes }),
+            Err(error) => return Err(error.into()),
+        };
+        match bytes {
+            0 => Ok(()),
+            bytes => self.assume(end, None, AssumptionKind::Trailing { bytes }),
         }
+    }
+
+    fn cut_at(&mut self, at: u64, error: &Error) -> Result<(), LoadError<V::Error>> {
+        let reason = error.to_string();
+        self.assume(at, None, AssumptionKind::Cut { reason })
     }
 }
 
@@ -192,39 +215,7 @@ fn damaged_vmdesc(bytes: &[u8], at: u64) -> FormatError {
     let got = bytes.len() as u64;
     if got < wanted {
         FormatError::truncated(at, VMDESC, wanted, got)
-    } else if got == wanted {
-        FormatError::unexpected(at, VMDESC, "a JSON text", "something else")
     } else {
-        let left = got - wanted;
-        FormatError::new(
-            at + wanted,
-            FormatErrorKind::Trailing { what: VMDESC, left },
-        )
-    }
-}
-
-/// Everything up to the end of the stream, or to where it cannot be read or is too long.
-fn read_rest(source: &mut impl Source, start: u64) -> (Vec<u8>, Result<(), Error>) {
-    const LIMIT: usize = limits::DEVICE_STATE + limits::VMDESC;
-    const WHAT: &str = "the state of all devices";
-    let mut rest = Vec::new();
-    loop {
-        let more = match source.peek_some() {
-            Ok([]) => return (rest, Ok(())),
-            Ok(more) => more.len(),
-            Err(error) => return (rest, Err(error)),
-        };
-        if rest.len() + more > LIMIT {
-            let len = (rest.len() + more) as u64;
-            let error = FormatError::too_long(start, WHAT, len, LIMIT as u64);
-            return (rest, Err(error.into()));
-        }
-        match source.take(more, WHAT) {
-            Ok(piece) => rest.extend_from_slice(piece),
-            Err(error) => return (rest, Err(error)),
-        }
-        if rest.last() == Some(&b'}') && vmdesc::locate(&rest).is_some() {
-            source.expect_end();
-        }
+        FormatError::unexpected(at, VMDESC, "a JSON text", "something else")
     }
 }

@@ -13,6 +13,8 @@ pub use zero::is_zero;
 
 use std::fmt;
 
+use crate::work;
+
 /// The number of a page within its RAM block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PageIndex(pub u64);
@@ -87,6 +89,8 @@ impl RamBlock {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RamBlocks {
     blocks: Vec<RamBlock>,
+    /// Their indices, in the order of their names: a stream may have thousands, and name one with each page.
+    by_name: Vec<usize>,
     /// As far as there are any.
     addresses: Vec<Option<u64>>,
 }
@@ -99,20 +103,34 @@ impl RamBlocks {
 
     /// Adds a block, or updates the one of the same name, and tells its index.
     pub fn insert(&mut self, block: RamBlock) -> BlockIndex {
-        if let Some(index) = self.find(&block.idstr) {
-            self.blocks[index.0] = block;
-            return index;
+        match self.search(&block.idstr) {
+            Ok(at) => {
+                let index = self.by_name[at];
+                self.blocks[index] = block;
+                BlockIndex(index)
+            }
+            Err(at) => {
+                let index = self.blocks.len();
+                self.by_name.insert(at, index);
+                self.blocks.push(block);
+                BlockIndex(index)
+            }
         }
-        self.blocks.push(block);
-        BlockIndex(self.blocks.len() - 1)
     }
 
     /// The block with this name.
     pub fn find(&self, idstr: &str) -> Option<BlockIndex> {
-        self.blocks
-            .iter()
-            .position(|block| block.idstr == idstr)
-            .map(BlockIndex)
+        let at = self.search(idstr).ok()?;
+        self.by_name.get(at).copied().map(BlockIndex)
+    }
+
+    /// Where a name is in `by_name`, or belongs.
+    fn search(&self, idstr: &str) -> Result<usize, usize> {
+        let blocks = &self.blocks;
+        self.by_name.binary_search_by(|index| {
+            work::count(1);
+            blocks[*index].idstr.as_str().cmp(idstr)
+        })
     }
 
     /// The block with this index.

@@ -15,6 +15,12 @@ pub const CAPABILITIES: u32 = 256;
 /// RAM blocks in one list (a machine with 256 DIMMs and as many PCI devices has some 800).
 pub const RAM_BLOCKS: usize = 4096;
 
+/// Lists of RAM blocks in one stream. QEMU sends one.
+pub const RAM_LISTS: usize = 64;
+
+/// RAM blocks that a visitor is shown, each as often as it is: in a mapped-ram file with each block all before it.
+pub const RAM_BLOCKS_LISTED: usize = RAM_BLOCKS * RAM_BLOCKS;
+
 /// Bytes of one RAM block: 2^52, what x86 can address.
 pub const RAM_BLOCK_LENGTH: u64 = 1 << 52;
 
@@ -33,7 +39,8 @@ pub const VMDESC: usize = 16 << 20;
 pub const VMDESC_OBJECTS: usize = 1 << 18;
 
 /// Values (fields, array elements, structures) of one device's state: each takes some 100 bytes here.
-/// The most in a section of a machine with 70 devices is 4,000.
+/// The most in a section of a machine with 70 devices is 4,000. A short section may have fewer: see
+/// [`vmstate`](super::vmstate).
 pub const VMSTATE_VALUES: usize = 1 << 20;
 
 /// Bytes that the windows of all multifd channels with zstd take together: eight channels of level 20 (QEMU's highest),
@@ -45,6 +52,10 @@ pub const MAPPED_BITMAP: usize = 64 << 20;
 
 /// Sections of one stream: START and FULL elements.
 pub const SECTIONS: usize = 1 << 16;
+
+/// Bytes that are searched for footers of device sections beyond where the sections end: in a damaged stream, or
+/// for devices of which the description does not tell the length.
+pub const FOOTERS_SOUGHT: usize = 2 * (DEVICE_STATE + VMDESC);
 
 /// Iterable sections of one stream: `ram`, and one for each device that sends its state in pieces.
 pub const ITERABLES: usize = 1024;

@@ -42,6 +42,22 @@ pub trait Source {
         Ok(())
     }
 
+    /// Goes over everything up to the end, and returns how many bytes that is. A seekable source does not read
+    /// them.
+    ///
+    /// # Errors
+    /// The stream cannot be read.
+    fn skip_rest(&mut self) -> Result<u64, Error> {
+        let start = self.position();
+        loop {
+            let there = self.peek_some()?.len();
+            if there == 0 {
+                return Ok(self.position().saturating_sub(start));
+            }
+            self.take(there, "what comes after the end")?;
+        }
+    }
+
     /// Offset in bytes, from the start of the stream, of the next byte.
     fn position(&self) -> u64;
 

@@ -14,6 +14,7 @@
 use super::vmdesc::{self, Device, Vmsd};
 use super::{SliceSource, Source, limits};
 use crate::error::{Error, FormatError};
+use crate::work;
 
 /// The byte that begins a subsection.
 #[doc(alias = "QEMU_VM_SUBSECTION")]
@@ -91,7 +92,7 @@ pub enum Key<'a> {
 ///
 /// # Errors
 /// The payload is not what `device` describes, or has more values than
-/// [`limits::VMSTATE_VALUES`].
+/// [`limits::VMSTATE_VALUES`], or far more than it has bytes.
 pub fn decode<'a>(
     device: &'a Device,
     payload: &'a [u8],
@@ -102,6 +103,7 @@ pub fn decode<'a>(
         at,
         pos: 0,
         values: 0,
+        limit: most_values(device, payload.len()),
     };
     let version = device.version.unwrap_or_default();
     let state = decoder
@@ -128,6 +130,29 @@ struct Decoder<'a> {
     at: u64,
     pos: usize,
     values: usize,
+    limit: usize,
+}
+
+/// How many values a payload of this length may have. What is nested in an array is described once and there many
+/// times, also where it takes no bytes: a short description of a short payload could stand for any number of values.
+fn most_values(device: &Device, payload: usize) -> usize {
+    const FEW: usize = 1 << 12;
+    const OF_EACH: usize = 16;
+    let described = described(&device.fields, &device.subsections);
+    work::count(described);
+    let most = payload.saturating_add(described).saturating_mul(OF_EACH);
+    most.saturating_add(FEW).min(limits::VMSTATE_VALUES)
+}
+
+/// How many fields and structures there are in a description.
+fn described(fields: &[vmdesc::Field], subsections: &[Vmsd]) -> usize {
+    let in_state = |state: &Vmsd| described(&state.fields, &state.subsections).saturating_add(1);
+    let nested = fields.iter().map(|field| {
+        let nested = field.nested.iter().map(in_state);
+        nested.fold(1, usize::saturating_add)
+    });
+    let below = subsections.iter().map(in_state);
+    nested.chain(below).fold(0, usize::saturating_add)
 }
 
 type Result<T, E = FormatError> = std::result::Result<T, E>;
@@ -298,9 +323,10 @@ impl<'a> Decoder<'a> {
     }
 
     fn count(&mut self) -> Result<()> {
+        work::count(1);
         self.values = self.values.saturating_add(1);
-        if self.values > limits::VMSTATE_VALUES {
-            let (len, limit) = (self.values as u64, limits::VMSTATE_VALUES as u64);
+        if self.values > self.limit {
+            let (len, limit) = (self.values as u64, self.limit as u64);
             return Err(FormatError::too_long(self.offset(), WHAT, len, limit));
         }
         Ok(())

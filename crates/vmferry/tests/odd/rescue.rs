@@ -172,16 +172,6 @@ fn a_wrong_or_missing_footer_loses_nothing() {
 }
 
 #[test]
-fn bytes_behind_the_end_are_told_and_ignored() {
-    let (bytes, whole) = with_pages();
-    let longer = [&bytes[..], b"{\0\x06garbage"].concat();
-    strict(&longer).map(drop).unwrap_err();
-    let (seen, _) = rescue(&longer);
-    assert_eq!(seen.assumed(), [&AssumptionKind::Trailing { bytes: 10 }]);
-    assert_eq!((seen.pages, seen.devices), (whole.pages, whole.devices));
-}
-
-#[test]
 fn an_unknown_section_is_named_and_passed_over() {
     let (bytes, whole) = with_pages();
     let at = find(&bytes, b"\x02\0\0\0\x01");

@@ -10,7 +10,7 @@ use std::thread;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use vmferry::ram::layout::Layout;
-use vmferry::ram::{BlockIndex, PageSource, RamBlock};
+use vmferry::ram::{BlockIndex, PageIndex, PageSource, RamBlock};
 
 use super::sides::Sides;
 use crate::args::Global;
@@ -94,8 +94,9 @@ impl Counts {
         self.changed_pages + self.newly_used_pages + self.newly_zero_pages
     }
 
+    /// Adds what was found in a piece, of which all pages were counted as the same.
     fn add(&mut self, other: &Self) {
-        self.same_pages += other.same_pages;
+        self.same_pages -= other.different();
         self.changed_pages += other.changed_pages;
         self.newly_used_pages += other.newly_used_pages;
         self.newly_zero_pages += other.newly_zero_pages;
@@ -192,6 +193,11 @@ pub(super) fn compare(
     });
     let mut blocks: Vec<_> = blocks.collect();
     let mut pages = Counts::default();
+    // What neither of them has is the same.
+    for (pair, block) in pairs.iter().zip(&mut blocks) {
+        block.pages.same_pages = pair.pages;
+        pages.same_pages += pair.pages;
+    }
     let mut joined = vec![Vec::new(); blocks.len()];
     for (pair, counts, ranges) in found {
         pages.add(&counts);
@@ -253,9 +259,9 @@ fn all_pieces(
     list: List,
     pairs: &[Pair<'_>],
 ) -> Result<Vec<Found>, SavedError> {
-    let pieces: Vec<_> = pieces(pairs).collect();
+    let pieces = pieces(old, new, pairs);
     let page = new.page_size().bytes() as u64;
-    let total = pairs.iter().map(|pair| pair.pages * page).sum();
+    let total = pieces.iter().map(|piece| piece.pages * page).sum();
     let progress = Mutex::new(PassProgress::new(global, "diff", Some(total)));
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
     let failed = AtomicBool::new(false);
@@ -295,13 +301,27 @@ fn all_pieces(
     Ok(found.into_iter().map(|(_, found)| found).collect())
 }
 
-fn pieces(pairs: &[Pair<'_>]) -> impl Iterator<Item = Piece> {
-    pairs.iter().enumerate().flat_map(|(number, pair)| {
-        let pages = pair.pages;
-        (0..pages.div_ceil(PIECE)).map(move |piece| Piece {
-            pair: number,
-            first: piece * PIECE,
-            pages: PIECE.min(pages - piece * PIECE),
-        })
-    })
+/// Those pieces of all blocks in which one of the two may have a page: a file may say that a block is far larger than
+/// what it has of it.
+fn pieces(old: &Saved, new: &Saved, pairs: &[Pair<'_>]) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    for (number, pair) in pairs.iter().enumerate() {
+        let mut from = 0;
+        loop {
+            let in_old = old.next_page(pair.old, PageIndex(from));
+            let in_new = new.next_page(pair.new, PageIndex(from));
+            let next = in_old.into_iter().chain(in_new).min();
+            let Some(PageIndex(page)) = next.filter(|page| page.0 < pair.pages) else {
+                break;
+            };
+            let first = page - page % PIECE;
+            from = first + PIECE;
+            pieces.push(Piece {
+                pair: number,
+                first,
+                pages: PIECE.min(pair.pages - first),
+            });
+        }
+    }
+    pieces
 }

@@ -123,6 +123,24 @@ impl<C: ReadChannel> Reader<C> {
         self.take_in_pieces(n, |_| Ok(()))
     }
 
+    /// Goes over everything up to the end, and returns how many bytes that is. A seekable channel does not read
+    /// them.
+    ///
+    /// # Errors
+    /// The stream has failed.
+    pub fn skip_rest(&mut self) -> Result<u64> {
+        let start = self.position();
+        // A channel says whether so many bytes are there, and not how many are. Each length is there once at most,
+        // but for the first.
+        for bits in (usize::BITS - self.config.window.leading_zeros() + 1..u64::BITS - 1).rev() {
+            while self.skip_in_channel(1 << bits)? {}
+        }
+        while !self.peek_up_to(1)?.is_empty() {
+            self.start = self.end;
+        }
+        Ok(self.position() - start)
+    }
+
     /// Lets the channel go over what is not read ahead, if it can and it is worth a call.
     fn skip_in_channel(&mut self, n: u64) -> Result<bool> {
         self.usable()?;

@@ -5,20 +5,23 @@
 //! ```
 //!
 //! The stream itself does not tell where one device's state ends and the next one's begins; this
-//! description does. [`locate`] finds it at the end of what has been read, and [`VmDesc::parse`]
+//! description does. [`locate`] finds it at the end of what has been read, a [`Finder`] wherever it is, and [`VmDesc::parse`]
 //! takes from it the devices in stream order with the length of each payload, and the fields of each,
 //! by which [`vmstate`](super::vmstate) takes the payload apart.
 
 mod description;
+mod finder;
 
-use std::ops::Range;
+use std::collections::HashMap;
 
 use serde::Deserialize;
 
 pub use description::{Field, Vmsd};
+pub use finder::Finder;
 
 use super::limits;
 use crate::error::{Error, FormatError};
+use crate::work;
 
 /// The byte that begins the element.
 #[doc(alias = "QEMU_VM_VMDESCRIPTION")]
@@ -49,21 +52,6 @@ pub fn locate(bytes: &[u8]) -> Option<usize> {
         length as usize == json.len() && json.first() == Some(&b'{')
     });
     eof.map(|eof| eof.saturating_add(1))
-}
-
-/// Where elements may stand in `bytes` that do not reach to the end, in their order: each stands behind the byte
-/// that ends the elements, fits, and begins with a brace.
-pub fn candidates(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
-    const WITH_EOF: usize = 1 + HEAD;
-    let places = bytes.windows(WITH_EOF + 1).enumerate();
-    places.filter_map(|(eof, window)| {
-        let [0, ELEMENT, a, b, c, d, b'{'] = window else {
-            return None;
-        };
-        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
-        let end = eof.checked_add(WITH_EOF)?.checked_add(length)?;
-        (end <= bytes.len()).then(|| eof.saturating_add(1)..end)
-    })
 }
 
 /// A description: the devices of a stream.
@@ -104,6 +92,7 @@ impl VmDesc {
     /// It is no JSON, not what QEMU writes, or has more objects than [`limits::VMDESC_OBJECTS`].
     pub fn parse(json: &[u8], at: u64) -> Result<Self, Error> {
         // Three bytes of text can be an object of a hundred: they are counted before there are any.
+        work::count(json.len());
         let objects = json.iter().filter(|byte| **byte == b'{').count();
         if objects > limits::VMDESC_OBJECTS {
             let what = "the list of objects in the description of the devices (vmdesc)";
@@ -114,6 +103,18 @@ impl VmDesc {
             let what = "the description of the devices (vmdesc)";
             FormatError::unexpected(at, what, "the JSON text that QEMU writes", error).into()
         })
+    }
+}
+
+impl VmDesc {
+    /// The devices by their names and instances: of several alike, the first one.
+    pub fn by_name(&self) -> HashMap<(&str, u32), &Device> {
+        let mut by_name = HashMap::with_capacity(self.devices.len());
+        for device in &self.devices {
+            let name = (device.name.as_str(), device.instance_id);
+            by_name.entry(name).or_insert(device);
+        }
+        by_name
     }
 }
 
@@ -239,7 +240,8 @@ mod tests {
         }
         bytes.push(0);
         assert_eq!(locate(&bytes), None);
-        let all: Vec<_> = candidates(&bytes).collect();
-        assert_eq!(all.last(), Some(&(start..bytes.len() - 1)));
+        let mut finder = Finder::default();
+        let last = std::iter::from_fn(|| finder.next(&bytes)).last();
+        assert_eq!(last, Some(start..bytes.len() - 1));
     }
 }

@@ -1,0 +1,245 @@
+//! Finding the end of a stream whose device sections do not say where they end.
+//!
+//! The description stands after the last device. Which of several texts is the description, a walk along the devices
+//! shows: their names, lengths and footers lead from the first section exactly to it. Bytes are looked at as they
+//! come, each a few times at most, and no more are read than it takes.
+
+use super::devices::{self, Lengths};
+use super::full::Footers;
+use super::marks::{Mark, marks};
+use super::pass::Pass;
+use super::resync::begins_section;
+use super::{Mode, Visitor};
+use crate::error::{Error, FormatError};
+use crate::wire::section::{self, ElementType, FOOTER_LEN, SectionHeader};
+use crate::wire::vmdesc::{self, Finder, VmDesc};
+use crate::wire::{SliceSource, Source, limits};
+use crate::work;
+
+/// A description that was found.
+pub(super) struct Found {
+    /// Where its element begins in the tail, and where it ends.
+    pub(super) element: usize,
+    pub(super) end: usize,
+    pub(super) vmdesc: VmDesc,
+}
+
+/// What was read after the pages.
+pub(super) struct Rest {
+    pub(super) bytes: Vec<u8>,
+    /// The description to which the devices lead.
+    pub(super) found: Option<Found>,
+    pub(super) stop: Stop,
+}
+
+/// Where the elements end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct End {
+    /// After the byte that ends them.
+    pub(super) at: usize,
+    /// Whether what comes there is what can come after them.
+    is_sure: bool,
+}
+
+/// Why no more was read.
+pub(super) enum Stop {
+    /// The description was found.
+    Found,
+    /// The source is at its end.
+    End,
+    /// There is more than the devices and their description may have.
+    Limit(Error),
+    /// The source cannot be read.
+    Failed(Error),
+}
+
+impl<V: Visitor> Pass<'_, V> {
+    /// Reads up to the end of the description; or, where there is none, to the end of the source or as much as
+    /// devices may have.
+    pub(super) fn read_rest(&self, source: &mut impl Source, start: u64) -> Rest {
+        const LIMIT: usize = limits::DEVICE_STATE + limits::VMDESC;
+        const WHAT: &str = "the state of all devices";
+        let (mut bytes, mut finder) = (Vec::new(), Finder::default());
+        let mut found = None;
+        let stop = loop {
+            let there = match source.peek_some() {
+                Ok([]) => break Stop::End,
+                Ok(there) => there.len(),
+                Err(error) => break Stop::Failed(error),
+            };
+            let more = there.min(LIMIT - bytes.len());
+            if more == 0 {
+                let (len, limit) = ((LIMIT + there) as u64, LIMIT as u64);
+                break Stop::Limit(FormatError::too_long(start, WHAT, len, limit).into());
+            }
+            match source.take(more, WHAT) {
+                Ok(piece) => bytes.extend_from_slice(piece),
+                Err(error) => break Stop::Failed(error),
+            }
+            found = self.next_fitting(&mut finder, &bytes, start);
+            if found.is_some() {
+                break Stop::Found;
+            }
+        };
+        Rest { bytes, found, stop }
+    }
+
+    /// The next description to which the devices lead.
+    fn next_fitting(&self, finder: &mut Finder, bytes: &[u8], start: u64) -> Option<Found> {
+        while let Some(range) = finder.next(bytes) {
+            let Ok(found) = parse(bytes, range.start, range.end, start) else {
+                continue;
+            };
+            let elements = bytes.get(..found.element).unwrap_or_default();
+            let lengths = self.lengths_of(elements, start, &found.vmdesc);
+            if matches!(lengths, Ok(Lengths::Described(_))) {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// The lengths of the device sections in `elements`, which are all that come before the description.
+    pub(super) fn lengths_of(
+        &self,
+        elements: &[u8],
+        start: u64,
+        vmdesc: &VmDesc,
+    ) -> Result<Lengths, Error> {
+        let described = vmdesc.devices.get(self.guesses.len()..);
+        let described = described.unwrap_or_default();
+        let (footers, mode) = (self.footers, self.mode);
+        devices::lengths(elements, start, described, footers, mode, &self.sought)
+    }
+
+    /// A description where the devices lead to none: because it or one of them is damaged, or because there are
+    /// sections among them of which it does not tell.
+    pub(super) fn find_rejected(&self, bytes: &[u8], start: u64) -> Result<Option<Found>, Error> {
+        // Where the footers lead to the end of the elements, it is there or nowhere. Unless there is one before to
+        // which the devices lead further: then the footers have led into something that comes after the end.
+        let ended = self.end_of_elements(bytes, start);
+        let mut finder = Finder::default();
+        let mut all = std::iter::from_fn(|| finder.next(bytes));
+        let there = ended.and_then(|end| {
+            let range = all.find(|range| range.start >= end.at)?;
+            (range.start == end.at).then(|| parse(bytes, range.start, range.end, start))
+        });
+        if ended.is_none_or(|end| !end.is_sure || matches!(there, Some(Ok(_)))) {
+            let furthest = self.find_furthest(bytes, start);
+            let before = |found: &Found| ended.is_none_or(|end| found.element <= end.at);
+            if let Some(found) = furthest.filter(before) {
+                return Ok(Some(found));
+            }
+        }
+        if ended.is_some() {
+            return match there {
+                Some(Err(error)) if !self.rescues(&error) => Err(error),
+                there => Ok(there.and_then(Result::ok)),
+            };
+        }
+        // Else one that reaches to the end.
+        let last = vmdesc::locate(bytes).map(|element| parse(bytes, element, bytes.len(), start));
+        match last {
+            Some(Ok(found)) => return Ok(Some(found)),
+            Some(Err(error)) if !self.rescues(&error) => return Err(error),
+            _ => {}
+        }
+        // It may stand further in front, or be damaged.
+        if self.mode == Mode::Strict || devices::reach_the_end(bytes, start) {
+            return Ok(None);
+        }
+        let mut finder = Finder::default();
+        let mut all = std::iter::from_fn(|| finder.next(bytes));
+        Ok(all.find_map(|range| parse(bytes, range.start, range.end, start).ok()))
+    }
+
+    /// The description along which the devices lead furthest, beyond the first of them.
+    fn find_furthest(&self, bytes: &[u8], start: u64) -> Option<Found> {
+        let mut finder = Finder::default();
+        let mut furthest = None;
+        let mut reached = start;
+        while let Some(range) = finder.next(bytes) {
+            let Ok(found) = parse(bytes, range.start, range.end, start) else {
+                continue;
+            };
+            let elements = bytes.get(..found.element).unwrap_or_default();
+            let at = match self.lengths_of(elements, start, &found.vmdesc) {
+                Ok(_) => u64::MAX,
+                Err(Error::Format(error)) => error.at,
+                Err(_) => continue,
+            };
+            if at > reached {
+                (furthest, reached) = (Some(found), at);
+            }
+        }
+        furthest
+    }
+
+    /// Where the elements end, told by their footers: after the byte that ends them. `None` where the footers do not
+    /// lead there, or anything else than devices is among them.
+    pub(super) fn end_of_elements(&self, bytes: &[u8], start: u64) -> Option<End> {
+        if self.footers == Footers::Absent {
+            return None;
+        }
+        // A volume is mostly zeros after a stream.
+        let padding = bytes
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last + 1);
+        work::count(bytes.len() - padding);
+        let mut source = SliceSource::at(bytes, start);
+        let mut is_sure = true;
+        loop {
+            match ElementType::decode(&mut source).ok()? {
+                ElementType::Eof => {
+                    let at = bytes.len() - source.rest().len();
+                    return Some(End { at, is_sure });
+                }
+                ElementType::Full => {}
+                _ => return None,
+            }
+            let header = SectionHeader::decode(&mut source).ok()?;
+            let own = section::footer(header.section_id);
+            let rest = source.rest();
+            let padding = padding.saturating_sub(bytes.len() - rest.len());
+            let is_end = |mark: &Mark<'_>| mark.after.first() == Some(&(ElementType::Eof as u8));
+            let is_strong = |mark: &Mark<'_>| {
+                let next = mark.at + FOOTER_LEN;
+                self.begins_element(mark.after) || is_end(mark) && next + 1 >= padding
+            };
+            let is_own = |mark: &Mark<'_>| mark.footer == own;
+            let strong = marks(rest).find(|mark| is_own(mark) && is_strong(mark));
+            let strong = strong.map(|mark| mark.at);
+            let before = rest.get(..strong.unwrap_or(rest.len())).unwrap_or_default();
+            let end = marks(before).find(|mark| is_own(mark) && is_end(mark));
+            // Footers of section 0 are mostly zeros, as much else is, and it is not the last one.
+            let end = end.filter(|_| header.section_id != 0).map(|mark| mark.at);
+            let at = match end {
+                // What looks like nothing that QEMU sends, or like other sections, comes after the end of the stream.
+                Some(end) if strong.is_none_or(|at| has_sections(rest.get(end..at))) => {
+                    is_sure = false;
+                    end
+                }
+                _ => strong?,
+            };
+            let len = at + FOOTER_LEN;
+            source.take_slice(len, "a device").ok()?;
+        }
+    }
+}
+
+/// Whether other sections end in these bytes.
+fn has_sections(bytes: Option<&[u8]>) -> bool {
+    let mut marks = marks(bytes.unwrap_or_default());
+    marks.any(|mark| begins_section(mark.after))
+}
+
+fn parse(bytes: &[u8], element: usize, end: usize, start: u64) -> Result<Found, Error> {
+    let json = bytes.get(element + vmdesc::HEAD..end).unwrap_or_default();
+    let vmdesc = VmDesc::parse(json, start + (element + vmdesc::HEAD) as u64)?;
+    Ok(Found {
+        element,
+        end,
+        vmdesc,
+    })
+}
