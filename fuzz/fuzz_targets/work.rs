@@ -137,7 +137,9 @@ fn describe(bytes: &[u8]) {
     };
     let mut rest = payload;
     for device in &vmdesc.devices {
-        let len = device.payload_len().and_then(|len| usize::try_from(len).ok());
+        let len = device
+            .payload_len()
+            .and_then(|len| usize::try_from(len).ok());
         let (own, others) = rest.split_at(len.unwrap_or(0).min(rest.len()));
         let _ = vmstate::decode(device, own, 0);
         rest = others;
@@ -180,6 +182,9 @@ fuzz_target!(|bytes: &[u8]| {
     let short = cost(SHORT);
     if from < to && bytes.len() <= SHORT {
         let long = cost(LONG);
-        assert!(long <= 16 * short + FIXED, "{short} loads, eight times the length {long}");
+        assert!(
+            long <= 16 * short + FIXED,
+            "{short} loads, eight times the length {long}"
+        );
     }
 });

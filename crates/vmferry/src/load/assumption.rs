@@ -124,6 +124,9 @@ impl fmt::Display for AssumptionKind {
                 f.write_str("RAM went another way (RDMA): its pages are not in this stream")
             }
             Self::Ignored { what } => write!(f, "{what} was ignored"),
+            Self::Trailing { bytes: 1 } => {
+                f.write_str("1 byte after the end of the stream was not looked at")
+            }
             Self::Trailing { bytes } => write!(
                 f,
                 "{bytes} bytes after the end of the stream were not looked at"

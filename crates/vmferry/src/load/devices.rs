@@ -1,9 +1,7 @@
 //! Taking the device sections apart by their description.
 
-use std::cell::Cell;
-
 use super::full::Footers;
-use super::marks::{Mark, marks};
+use super::marks::{Mark, Sought, marks};
 use super::{Mode, Split};
 use crate::error::{Error, FormatError};
 use crate::wire::command::Command;
@@ -37,7 +35,7 @@ pub(super) fn lengths(
     described: &[Device],
     footers: Footers,
     mode: Mode,
-    sought: &Cell<usize>,
+    sought: &Sought,
 ) -> Result<Lengths, Error> {
     let mut source = SliceSource::at(bytes, start);
     let mut described = described.iter();
@@ -62,7 +60,7 @@ pub(super) fn lengths(
         let header = SectionHeader::decode(&mut source)?;
         let device = described.next().filter(|device| matches(&header, device));
         let len = length(&header, device, at, source.rest().len())?;
-        let may_differ = footers != Footers::Absent && sought.get() < limits::FOOTERS_SOUGHT;
+        let may_differ = footers != Footers::Absent && sought.may_go_on(start + bytes.len() as u64);
         let other = device.filter(|device| may_differ && device.may_be_of_other_length());
         let other = other.and_then(|_| {
             let next = described.as_slice().first();
@@ -147,7 +145,7 @@ fn other_length(
     described: usize,
     section_id: u32,
     next: Option<&Device>,
-    sought: &Cell<usize>,
+    sought: &Sought,
 ) -> Option<usize> {
     let footer = section::footer(section_id);
     let ends = |mark: &Mark<'_>| {
@@ -173,7 +171,7 @@ fn other_length(
         return None;
     }
     let found = marks(bytes).find(ends).map(|mark| mark.at);
-    sought.set(sought.get().saturating_add(found.unwrap_or(bytes.len())));
+    sought.add(found.unwrap_or(bytes.len()));
     found
 }
 

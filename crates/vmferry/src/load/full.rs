@@ -151,7 +151,8 @@ impl<V: Visitor> Pass<'_, V> {
         loop {
             let window = source.peek(sight)?;
             let (len, is_end) = (window.len(), window.len() < sight);
-            let found = self.find_footer(window, section_id, is_end || sight == limits::TAKE);
+            let is_all = is_end || sight == limits::TAKE || !self.sought.may_go_on(at);
+            let found = self.find_footer(window, section_id, is_all);
             let is_sure = is_end || found.is_some_and(|found| found + AHEAD <= len);
             if !is_sure && sight < limits::TAKE {
                 sight = (2 * sight).min(limits::TAKE);
@@ -186,11 +187,8 @@ impl<V: Visitor> Pass<'_, V> {
             return own;
         }
         let other = marks(bytes).find(|mark| begins_section(mark.after))?;
-        if is_all || self.sought.get() >= limits::FOOTERS_SOUGHT {
-            return Some(other.at);
-        }
-        self.sought.set(self.sought.get() + bytes.len());
-        None
+        self.sought.add(bytes.len());
+        is_all.then_some(other.at)
     }
 
     /// Whether an element, the end of the elements, or nothing begins here. Where the bytes end early,

@@ -1,7 +1,26 @@
 //! Places that look like the footer of a section.
 
+use std::cell::Cell;
+
+use crate::wire::limits;
 use crate::wire::section::{self, FOOTER_LEN};
 use crate::work;
+
+/// How much was searched for footers beyond where sections end.
+#[derive(Debug, Default)]
+pub(super) struct Sought(Cell<u64>);
+
+impl Sought {
+    /// Whether more may be searched, where so many bytes of the stream were passed.
+    pub(super) fn may_go_on(&self, passed: u64) -> bool {
+        let more = passed.saturating_mul(limits::FOOTERS_SOUGHT_FOR_EACH);
+        self.0.get() < limits::FOOTERS_SOUGHT.saturating_add(more)
+    }
+
+    pub(super) fn add(&self, bytes: usize) {
+        self.0.set(self.0.get().saturating_add(bytes as u64));
+    }
+}
 
 /// What looks like a footer.
 #[derive(Debug, Clone, Copy)]

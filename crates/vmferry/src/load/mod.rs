@@ -68,8 +68,8 @@ pub enum VmDescRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
     /// It ends with an error where QEMU 10.0 does. It also does where QEMU would go on, but with something
-    /// else than what was saved: where bytes are left over, where the description contradicts the
-    /// devices. It takes what only older QEMUs write: pages that are compressed one by one.
+    /// else than what was saved: where the description contradicts the devices. What comes after the end of the
+    /// stream is [noted](AssumptionKind::Trailing): QEMU does not look at it either. It takes what only older QEMUs write: pages that are compressed one by one.
     #[default]
     Strict,
     /// It takes all that can be taken, and [tells](Visitor::assumption) what it assumed. Only what was

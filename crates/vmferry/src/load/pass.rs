@@ -1,12 +1,12 @@
 //! The walk from element to element.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::devices::Length;
 use super::full::{Footers, Guess};
 use super::inflate::Inflater;
 use super::mapped_ram::Unwritten;
+use super::marks::Sought;
 use super::multifd::{Beside, Known, Marks};
 use super::others::Names;
 use super::postcopy::Postcopy;
@@ -65,7 +65,7 @@ pub(super) struct Pass<'a, V> {
     /// Bytes of the payloads of all of those.
     pub(super) guessed_len: usize,
     /// Bytes in which footers were searched beyond where sections end.
-    pub(super) sought: Cell<usize>,
+    pub(super) sought: Sought,
     /// The lengths of the payloads of the device sections to come, where a description told them.
     pub(super) lengths: VecDeque<Length>,
     /// Nothing more can be read.
@@ -134,7 +134,7 @@ impl<'a, V: Visitor> Pass<'a, V> {
             started: BTreeMap::new(),
             guesses: Vec::new(),
             guessed_len: 0,
-            sought: Cell::new(0),
+            sought: Sought::default(),
             lengths: VecDeque::new(),
             cut: false,
             hooked: false,

@@ -103,10 +103,18 @@ impl<V: Visitor> Pass<'_, V> {
         let mut inner = SliceSource::at(elements, start);
         let ended = self.elements(&mut inner, Level::Tail)?;
         let (left, at) = (inner.rest(), inner.position());
-        if ended != Ended::Cut {
-            self.no_vmdesc(if left.is_empty() { after } else { left }, at)?;
+        if ended == Ended::Cut {
+            return Ok(at);
         }
-        Ok(at)
+        let after = if left.is_empty() { after } else { left };
+        self.no_vmdesc(after, at)?;
+        // A damaged description belongs to the stream.
+        Ok(match after {
+            [vmdesc::ELEMENT, ..] if !self.postcopy.has_switched() => {
+                at + described_len(after).min(after.len() as u64)
+            }
+            _ => at,
+        })
     }
 
     /// Takes the lengths of the sections from their description.
@@ -207,11 +215,16 @@ impl<V: Visitor> Pass<'_, V> {
     }
 }
 
+/// The bytes of a description, as its head says.
+fn described_len(bytes: &[u8]) -> u64 {
+    let length = bytes.get(1..).and_then(|length| length.first_chunk::<4>());
+    let length = length.map_or(0, |length| u64::from(u32::from_be_bytes(*length)));
+    length + vmdesc::HEAD as u64
+}
+
 /// What is wrong with a description that was not found by its length.
 fn damaged_vmdesc(bytes: &[u8], at: u64) -> FormatError {
-    let length = bytes.get(1..).and_then(|length| length.first_chunk::<4>());
-    let wanted = length.map_or(0, |length| u64::from(u32::from_be_bytes(*length)));
-    let wanted = wanted + vmdesc::HEAD as u64;
+    let wanted = described_len(bytes);
     let got = bytes.len() as u64;
     if got < wanted {
         FormatError::truncated(at, VMDESC, wanted, got)

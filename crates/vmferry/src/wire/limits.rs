@@ -53,9 +53,13 @@ pub const MAPPED_BITMAP: usize = 64 << 20;
 /// Sections of one stream: START and FULL elements.
 pub const SECTIONS: usize = 1 << 16;
 
-/// Bytes that are searched for footers of device sections beyond where the sections end: in a damaged stream, or
-/// for devices of which the description does not tell the length.
-pub const FOOTERS_SOUGHT: usize = 2 * (DEVICE_STATE + VMDESC);
+/// Bytes that may be searched for footers of device sections beyond where the sections end, in a damaged stream or for
+/// devices of which the description does not tell the length: so many, and for each byte of the stream before them
+/// [`FOOTERS_SOUGHT_FOR_EACH`].
+pub const FOOTERS_SOUGHT: u64 = 1 << 20;
+
+/// See [`FOOTERS_SOUGHT`].
+pub const FOOTERS_SOUGHT_FOR_EACH: u64 = 16;
 
 /// Iterable sections of one stream: `ram`, and one for each device that sends its state in pieces.
 pub const ITERABLES: usize = 1024;

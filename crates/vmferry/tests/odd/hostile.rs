@@ -1,6 +1,5 @@
 //! Streams that are made to keep a reader busy: the work is counted, and is that of their length.
 
-use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -10,10 +9,10 @@ use vmferry::load::{Mode, Options, OtherSections, VmDescRule};
 use vmferry::ram::{PageIndex, PageSource};
 use vmferry::stream::Reader;
 use vmferry::wire::vmdesc::VmDesc;
-use vmferry::wire::{SliceSource, limits, vmstate};
+use vmferry::wire::{limits, vmstate};
 use vmferry::work;
 
-use super::support::{Seen, read};
+use super::support::read;
 
 const HEAD: &[u8] = b"QEVM\0\0\0\x03\x07\0\0\0\x0bpc-q35-10.0";
 const START: &[u8] = b"\x01\0\0\0\x01\x03ram\0\0\0\0\0\0\0\x04";
@@ -61,20 +60,16 @@ fn sections_that_nothing_describes_cost_their_length() {
         [machine(), sections.collect(), vec![0]].concat()
     });
     // With footers that are not their own, each is searched in vain.
-    assert_linear(
-        "short sections with wrong footers",
-        200_000_000 / 100_000,
-        |n| {
-            let section = |id| {
-                let mut bytes = full(id, "ab", &[0xaa; 8]);
-                let last = bytes.len() - 1;
-                bytes[last] ^= 0x55;
-                bytes
-            };
-            let sections = (0..u32::try_from(n).unwrap()).flat_map(section);
-            [machine(), sections.collect(), vec![0]].concat()
-        },
-    );
+    assert_linear("short sections with wrong footers", 200, |n| {
+        let section = |id| {
+            let mut bytes = full(id, "ab", &[0xaa; 8]);
+            let last = bytes.len() - 1;
+            bytes[last] ^= 0x55;
+            bytes
+        };
+        let sections = (0..u32::try_from(n).unwrap()).flat_map(section);
+        [machine(), sections.collect(), vec![0]].concat()
+    });
     assert_linear("what may be a footer", 200, |n| {
         let marks = b"\x7e\0\0\0\x09\x7e".repeat(n);
         [machine(), full(9, "ab", &marks), vec![0]].concat()
@@ -94,7 +89,7 @@ fn texts_that_may_be_descriptions_cost_their_length() {
         [machine(), full(9, "ab", &heads), vec![0]].concat()
     });
     for (what, text) in [("descriptions", described), ("arrays", null_first)] {
-        let most = if what == "arrays" { 40_000 } else { 60 };
+        let most = if what == "arrays" { 300 } else { 60 };
         assert_linear(what, most, |n| {
             let texts = vmdesc(text).repeat(n / 10);
             [machine(), full(9, "ab", &texts), vmdesc(text)].concat()
@@ -192,8 +187,7 @@ fn values_that_take_no_bytes_do_not_multiply() {
 }
 
 #[test]
-fn a_block_that_is_far_larger_than_what_comes_of_it_is_not_walked_through() -> Result<(), Infallible>
-{
+fn a_block_that_is_far_larger_than_what_comes_of_it_is_not_walked_through() {
     const LENGTH: u64 = 1 << 44;
     let list = [
         &(LENGTH | 4).to_be_bytes()[..],
@@ -230,6 +224,4 @@ fn a_block_that_is_far_larger_than_what_comes_of_it_is_not_walked_through() -> R
     });
     assert_eq!(count, 0);
     assert!(work <= 10_000, "{work}");
-    let _ = (Seen::default(), SliceSource::new(&[]));
-    Ok(())
 }
