@@ -81,6 +81,7 @@ fn a_guest_goes_on_from_a_volume_that_holds_more_than_its_stream() -> Result<()>
         let folder = source.folder().to_owned();
         let (older, stream) = (folder.join("older"), folder.join("stream"));
         source.migrate_to_file(&older)?;
+        source.wait_for_state("postmigrate")?;
         source.cont()?;
         let passes = source.wait_for_passes(1)?;
         source.stop()?;

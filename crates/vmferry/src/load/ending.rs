@@ -2,7 +2,7 @@
 //!
 //! The description stands after the last device. Which of several texts is the description, a walk along the devices
 //! shows: their names, lengths and footers lead from the first section exactly to it. Bytes are looked at as they
-//! come, each a few times at most, and no more are read than it takes.
+//! come, each a few times at most.
 
 use super::devices::{self, Lengths};
 use super::full::Footers;
@@ -27,8 +27,11 @@ pub(super) struct Found {
 /// What was read after the pages.
 pub(super) struct Rest {
     pub(super) bytes: Vec<u8>,
-    /// The description to which the devices lead.
+    /// The description to which the devices lead: the last one, if there are several.
     pub(super) found: Option<Found>,
+    /// Whether it is not the only one, and not at the end of the source either. What a guest writes into a device's
+    /// buffer, or what was on the volume before, can look like a description that fits.
+    pub(super) is_ambiguous: bool,
     pub(super) stop: Stop,
 }
 
@@ -43,8 +46,6 @@ pub(super) struct End {
 
 /// Why no more was read.
 pub(super) enum Stop {
-    /// The description was found.
-    Found,
     /// The source is at its end.
     End,
     /// There is more than the devices and their description may have.
@@ -54,13 +55,13 @@ pub(super) enum Stop {
 }
 
 impl<V: Visitor> Pass<'_, V> {
-    /// Reads up to the end of the description; or, where there is none, to the end of the source or as much as
-    /// devices may have.
+    /// Reads to the end of the source, or as much as devices and their description may have: only then it is certain
+    /// that no other description fits.
     pub(super) fn read_rest(&self, source: &mut impl Source, start: u64) -> Rest {
         const LIMIT: usize = limits::DEVICE_STATE + limits::VMDESC;
         const WHAT: &str = "the state of all devices";
         let (mut bytes, mut finder) = (Vec::new(), Finder::default());
-        let mut found = None;
+        let (mut found, mut fitting) = (None::<Found>, 0);
         let stop = loop {
             let there = match source.peek_some() {
                 Ok([]) => break Stop::End,
@@ -76,12 +77,22 @@ impl<V: Visitor> Pass<'_, V> {
                 Ok(piece) => bytes.extend_from_slice(piece),
                 Err(error) => break Stop::Failed(error),
             }
-            found = self.next_fitting(&mut finder, &bytes, start);
-            if found.is_some() {
-                break Stop::Found;
+            while let Some(next) = self.next_fitting(&mut finder, &bytes, start) {
+                found = Some(next);
+                fitting += 1;
+            }
+            if found.as_ref().is_some_and(|found| found.end == bytes.len()) {
+                source.expect_end();
             }
         };
-        Rest { bytes, found, stop }
+        let is_last = found.as_ref().is_some_and(|found| found.end == bytes.len());
+        let is_ambiguous = fitting > 1 && !(is_last && matches!(stop, Stop::End));
+        Rest {
+            bytes,
+            found,
+            is_ambiguous,
+            stop,
+        }
     }
 
     /// The next description to which the devices lead.

@@ -5,7 +5,7 @@
 //! is passed over, and noted.
 
 use super::devices::{self, Lengths};
-use super::ending::{Found, Rest, Stop};
+use super::ending::{Found, Stop};
 use super::pass::{Ended, Level, Pass, next_byte};
 use super::{AssumptionKind, LoadError, Mode, Visitor, VmDescRule};
 use crate::error::{Error, FormatError};
@@ -27,27 +27,31 @@ impl<V: Visitor> Pass<'_, V> {
             return Ok(end);
         }
         let start = source.position();
-        let Rest { bytes, found, stop } = self.read_rest(source, start);
-        if let Stop::Failed(error) = stop {
-            if !self.rescues(&error) {
-                return Err(error.into());
+        let rest = self.read_rest(source, start);
+        let (bytes, is_cut) = (rest.bytes, matches!(rest.stop, Stop::Failed(_)));
+        let limit = match rest.stop {
+            Stop::Failed(error) if !self.rescues(&error) => return Err(error.into()),
+            Stop::Failed(error) => {
+                self.cut_at(start + bytes.len() as u64, &error)?;
+                None
             }
-            self.cut_at(start + bytes.len() as u64, &error)?;
-            return Ok(match self.find_rejected(&bytes, start)? {
-                Some(found) => self.described(&bytes, start, &found)?,
-                None => self.undescribed(&bytes, start, None)?,
-            });
+            Stop::Limit(error) => Some(error),
+            Stop::End => None,
+        };
+        if let Some(found) = rest.found.as_ref().filter(|_| rest.is_ambiguous) {
+            let at = start + found.element as u64;
+            let expected = "only one to which the devices lead";
+            self.accept(FormatError::unexpected(at, VMDESC, expected, "another one"))?;
         }
-        let found = match found {
+        let found = match rest.found {
             Some(found) => Some(found),
             None => self.find_rejected(&bytes, start)?,
         };
-        let end = match (found, stop) {
-            (Some(found), _) => self.described(&bytes, start, &found)?,
-            (None, Stop::Limit(error)) => self.undescribed(&bytes, start, Some(error))?,
-            (None, _) => self.undescribed(&bytes, start, None)?,
+        let end = match found {
+            Some(found) => self.described(&bytes, start, &found)?,
+            None => self.undescribed(&bytes, start, limit)?,
         };
-        if !self.cut {
+        if !self.cut && !is_cut {
             let read = (start + bytes.len() as u64).saturating_sub(end);
             self.pass_over_rest(source, read, end)?;
         }

@@ -131,6 +131,43 @@ fn damage_is_found_and_named_also_where_an_older_stream_comes_after() {
 }
 
 #[test]
+fn what_a_guest_writes_into_a_device_does_not_end_its_stream() {
+    let head = b"QEVM\0\0\0\x03\x07\0\0\0\x0bpc-q35-10.0";
+    let vmdesc = |size: usize| {
+        let json = format!(
+            r#"{{"devices":[{{"name":"disk","instance_id":0,"version":1,"fields":[{{"name":"buffer","size":{size}}}]}}]}}"#
+        );
+        let len = u32::try_from(json.len()).unwrap();
+        [&[0, 6][..], &len.to_be_bytes(), json.as_bytes()].concat()
+    };
+    // Its own footer, the end, and a description of what comes before.
+    let buffer = [&b"12345678\x7e\0\0\0\x09"[..], &vmdesc(8)].concat();
+    let device = b"\x04\0\0\0\x09\x04disk\0\0\0\0\0\0\0\x01";
+    let stream = [
+        head,
+        &device[..],
+        &buffer,
+        b"\x7e\0\0\0\x09",
+        &vmdesc(buffer.len()),
+    ]
+    .concat();
+    for mode in [Mode::Strict, Mode::Rescue] {
+        let (seen, summary) = read(&stream, mode).expect("QEMU takes it");
+        assert_eq!(summary.bytes, stream.len() as u64);
+        assert!(seen.assumptions.is_empty(), "{:?}", seen.assumptions);
+    }
+    // With something after the end nobody can tell without knowing the device.
+    let longer = [&stream[..], &[0; 100]].concat();
+    let error = strict(&longer).map(drop).unwrap_err();
+    assert!(
+        error.contains("only one to which the devices lead"),
+        "{error}"
+    );
+    let (_, summary) = rescue(&longer);
+    assert_eq!(summary.bytes, stream.len() as u64);
+}
+
+#[test]
 fn a_description_that_is_required_is_missed_whatever_comes_instead() {
     use vmferry::load::{Image, Options, load};
     use vmferry::wire::SliceSource;
