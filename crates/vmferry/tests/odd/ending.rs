@@ -9,6 +9,7 @@ use vmferry::index::Index;
 use vmferry::load::{AssumptionKind, Mode, VmDescRule};
 use vmferry::ram::PageSource;
 
+use super::hostile::machine;
 use super::support::{Seen, find, golden, read, rescue, strict};
 
 /// Streams of every shape that ends: with a description, without one, and of a machine that moved before its pages.
@@ -132,7 +133,7 @@ fn damage_is_found_and_named_also_where_an_older_stream_comes_after() {
 
 #[test]
 fn what_a_guest_writes_into_a_device_does_not_end_its_stream() {
-    let head = b"QEVM\0\0\0\x03\x07\0\0\0\x0bpc-q35-10.0";
+    let head = machine();
     let vmdesc = |size: usize| {
         let json = format!(
             r#"{{"devices":[{{"name":"disk","instance_id":0,"version":1,"fields":[{{"name":"buffer","size":{size}}}]}}]}}"#
@@ -144,7 +145,7 @@ fn what_a_guest_writes_into_a_device_does_not_end_its_stream() {
     let buffer = [&b"12345678\x7e\0\0\0\x09"[..], &vmdesc(8)].concat();
     let device = b"\x04\0\0\0\x09\x04disk\0\0\0\0\0\0\0\x01";
     let stream = [
-        head,
+        &head[..],
         &device[..],
         &buffer,
         b"\x7e\0\0\0\x09",

@@ -21,7 +21,7 @@ const END: &[u8] = b"\0\0\0\0\0\0\0\x10\x7e\0\0\0\x01";
 const PAGE: &[u8] = b"\x02\0\0\0\x01\0\0\0\0\0\0\0\x02\x06pc.ram\0";
 
 /// A machine with one page, up to its devices.
-fn machine() -> Vec<u8> {
+pub(crate) fn machine() -> Vec<u8> {
     [HEAD, START, BLOCK, END, PAGE, END].concat()
 }
 
