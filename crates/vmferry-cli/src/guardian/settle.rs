@@ -154,11 +154,16 @@ fn let_run(
             // It runs; or its guest has shut down, crashed, or waits for its disk.
             _ => return Ok(()),
         };
+        let mut waiting = format!("the guest, whose run state is '{state}'");
         if go_on {
-            client.execute("cont", Value::Null)?;
-            return Ok(());
+            match client.execute("cont", Value::Null) {
+                Ok(_) => return Ok(()),
+                // A migration that has just completed is not cleared away yet (10.0): a little later it is.
+                Err(Error::Refused { description, .. }) => waiting = description,
+                Err(error) => return Err(error),
+            }
         }
-        let waiting = || format!("the guest, whose run state is '{state}'");
+        let waiting = || waiting.clone();
         next_look(events, began, deadline, waiting)?;
     }
 }
