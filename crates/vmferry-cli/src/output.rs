@@ -11,8 +11,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::ui::Interrupted;
-
 /// Something that is being made beside the place where it will be. Dropped before [`Output::publish`], it is gone.
 ///
 /// It is not synced: most of it can be made again.
@@ -183,12 +181,11 @@ impl Output {
     }
 }
 
-/// Says which file could not be written, unless a signal is why.
-pub fn cannot_write(path: &Path) -> impl FnOnce(anyhow::Error) -> anyhow::Error {
-    move |error| match (error.is::<Interrupted>(), path == Path::new("-")) {
-        (true, _) => error,
-        (false, true) => error.context("cannot write to standard output"),
-        (false, false) => error.context(format!("cannot write {}", path.display())),
+/// That it could not be written, for errors that do not name the file; `-` is standard output.
+pub fn cannot_write(path: &Path) -> String {
+    match path == Path::new("-") {
+        true => "cannot write to standard output".into(),
+        false => format!("cannot write {}", path.display()),
     }
 }
 

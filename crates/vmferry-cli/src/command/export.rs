@@ -18,7 +18,7 @@ use crate::export::canvas::Canvas;
 use crate::export::cpu::Cpu;
 use crate::export::known::known;
 use crate::export::pour::pour;
-use crate::export::{Plan, Watch, blocks, elf, lime, raw, vmcoreinfo};
+use crate::export::{CANNOT_WRITE, Plan, Watch, blocks, elf, lime, raw, vmcoreinfo};
 use crate::output::{Existing, Output, What, cannot_write};
 use crate::saved::Saved;
 use crate::ui::{self, Table};
@@ -101,10 +101,15 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
     // Said as a warning already.
     report.assumptions.extend(saved.damage());
     let mut watch = Watch::new(global.progress.unwrap_or_default(), total)?;
+    // What is read names its file itself.
+    let named = |error: anyhow::Error| match error.to_string() == CANNOT_WRITE {
+        true => error.context(cannot_write(&export.output)),
+        false => error,
+    };
     if piped {
         let mut out = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
         for (_, plan) in &parts {
-            pour(plan, &saved, &mut out, &mut watch).map_err(cannot_write(&export.output))?;
+            pour(plan, &saved, &mut out, &mut watch).map_err(named)?;
         }
     } else {
         // Signals are caught now, so nothing of it can stay behind.
@@ -115,7 +120,7 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
         }
         let canvas = Canvas::new(files, saved.blocks().len(), saved.page_size());
         let filled = canvas.and_then(|canvas| canvas.fill(&saved, &mut watch));
-        filled.map_err(cannot_write(&export.output))?;
+        filled.map_err(named)?;
         output.publish()?;
     }
     report.data_bytes = watch.counted().0;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource};
 
-use super::{Plan, Watch};
+use super::{CANNOT_WRITE, Plan, Watch};
 
 /// As much is gathered before it is written.
 const BUFFER: usize = 1 << 20;
@@ -196,8 +196,6 @@ fn write(files: &[File], pieces: &Receiver<Piece>, done: &Sender<Vec<u8>>) -> Re
     }
     Ok(())
 }
-
-const CANNOT_WRITE: &str = "the memory cannot be written";
 
 #[cfg(test)]
 mod tests {

@@ -20,6 +20,9 @@ pub use watch::Watch;
 
 use vmferry::ram::BlockIndex;
 
+/// What is said of memory that cannot be written; who knows the file adds its name.
+pub const CANNOT_WRITE: &str = "the memory cannot be written";
+
 /// What a file will hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {

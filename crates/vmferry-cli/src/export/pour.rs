@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anyhow::{Context, Result, bail};
 use vmferry::ram::{PageIndex, PageKind, PageSource};
 
-use super::{Extent, Plan, Watch};
+use super::{CANNOT_WRITE, Extent, Plan, Watch};
 
 /// As much is gathered before it is written.
 const BUFFER: usize = 1 << 20;
@@ -115,7 +115,7 @@ impl<W: Write> Jug<'_, W> {
             io::ErrorKind::BrokenPipe => {
                 anyhow::Error::from(error).context("whoever reads the memory has gone")
             }
-            _ => anyhow::Error::from(error).context("the memory cannot be written"),
+            _ => anyhow::Error::from(error).context(CANNOT_WRITE),
         })
     }
 }

@@ -5,10 +5,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use vmferry::channel;
-use vmferry::save::{self, MachineState};
-use vmferry::stream::Writer;
+use vmferry::container::libvirt::WriteError;
+use vmferry::error::Error;
+use vmferry::save::{self, MachineState, SaveError};
+use vmferry::stream::{StreamError, Writer};
 
-use super::watched::Watched;
+use super::watched::{Watched, WatchedError};
 use super::{Convert, piped};
 use crate::command::serve::{stream_config, take_stdout};
 use crate::output::{Existing, Output, What, cannot_write};
@@ -26,7 +28,7 @@ pub(super) fn stream(
         let sent = save::precopy(&mut writer, state, source, &mut |_| {});
         let sent = sent.map_err(anyhow::Error::from);
         let closed = sent.and_then(|()| Ok(writer.close()?));
-        closed.map_err(cannot_write(Path::new("-")))?;
+        closed.map_err(|error| named(error, Path::new("-")))?;
         return Ok(("-".into(), None));
     }
     to_file(convert, |file| {
@@ -57,9 +59,27 @@ pub(super) fn to_file(
     let path = convert.output.as_deref().unwrap_or_else(|| Path::new(""));
     let output = Output::begin(path, What::Memory, Existing::forced(convert.force))?;
     let file = output.file("")?;
-    write(file.try_clone()?).map_err(cannot_write(path))?;
+    write(file.try_clone()?).map_err(|error| named(error, path))?;
     let failed = || format!("cannot write {}", path.display());
     let bytes = file.metadata().with_context(failed)?.len();
     output.publish_synced()?;
     Ok((path.display().to_string(), Some(bytes)))
+}
+
+/// An error with the name of the file, where writing that is what failed.
+fn named(error: anyhow::Error, path: &Path) -> anyhow::Error {
+    let of_stream =
+        |error: &SaveError<WatchedError>| matches!(error, SaveError::Send(Error::Stream(_)));
+    let of_image = |error: &WriteError<WatchedError>| match error {
+        WriteError::Stream(error) => of_stream(error),
+        WriteError::File(_) => true,
+        _ => false,
+    };
+    let of_writing = error.is::<StreamError>()
+        || error.downcast_ref().is_some_and(of_stream)
+        || error.downcast_ref().is_some_and(of_image);
+    match of_writing {
+        true => error.context(cannot_write(path)),
+        false => error,
+    }
 }

@@ -131,25 +131,28 @@ impl Destination {
     /// Whether QEMU keeps a guest. One that could not load its machine ends, or says that it has failed.
     fn guest(&self) -> Guest {
         let deadline = Instant::now() + SHOW;
+        let mut seen = Guest::None;
         while Instant::now() < deadline {
             match migration::glance(self.client()) {
-                Ok(Some(status)) if status.name() == "postcopy-paused" => return Guest::Waits,
-                Ok(Some(status)) if status.name() == "failed" => return Guest::None,
-                Ok(Some(status)) if status.is_completed() => {
-                    return match machine::run_state(self.client()).as_deref() {
-                        Ok("running") => Guest::Runs,
-                        _ => Guest::None,
-                    };
-                }
+                Ok(Some(status)) => match status.name() {
+                    "postcopy-paused" => return Guest::Waits,
+                    "failed" => return Guest::None,
+                    "completed" => {
+                        return match machine::run_state(self.client()).as_deref() {
+                            Ok("running") => Guest::Runs,
+                            _ => Guest::None,
+                        };
+                    }
+                    name if name.starts_with("postcopy") => seen = Guest::Waits,
+                    _ => seen = Guest::None,
+                },
                 // Its monitor stands still when a thread that it needs waits for memory, too.
-                Ok(_) => std::thread::sleep(LOOK),
+                Ok(None) => seen = Guest::Waits,
                 Err(_) => return Guest::None,
             }
+            std::thread::sleep(LOOK);
         }
-        match self.client().is_closed() {
-            true => Guest::None,
-            false => Guest::Waits,
-        }
+        seen
     }
 }
 

@@ -1,10 +1,13 @@
 //! What a restore changes in QEMU, put back however the restore goes out.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::check::Start;
+use super::explain::END;
 use super::transfer::FD_NAME;
-use crate::migration::{self, Changed, Wanted};
+use crate::migration::{self, Changed, Status, Wanted};
 use crate::qmp::{Client, Error, Result};
 
 /// A QEMU whose settings were changed for a restore; they are put back when it is dropped, at the latest.
@@ -55,36 +58,53 @@ impl<'a> Prepared<'a> {
 
     fn restore(&mut self) -> Option<String> {
         let changed = self.changed.take()?;
-        let trouble = |why: &str| Some(format!("QEMU's migration settings stay changed: {why}"));
-        match self.put_back_all(&changed) {
-            Ok(None) | Err(Error::Closed) => None,
-            Ok(Some(why)) => trouble(&why),
-            Err(error) => trouble(&error.to_string()),
-        }
-    }
-
-    /// Why it was left undone, if it was.
-    fn put_back_all(&self, changed: &Changed) -> Result<Option<String>> {
-        let Some(status) = migration::glance(self.client)? else {
-            return Ok(Some("its monitor does not answer".into()));
+        let status = match self.status() {
+            Ok(Some(status)) => status,
+            Ok(None) => {
+                return Some(
+                    "QEMU's migration settings stay changed: its monitor does not answer".into(),
+                );
+            }
+            // There is nothing left to put back.
+            Err(_) => return None,
         };
         if status.is_under_way() {
-            return Ok(Some(format!(
-                "they are those that the rest of the transfer needs (status '{}')",
+            return Some(format!(
+                "QEMU's migration settings stay changed, as the rest of the transfer needs them (status '{}')",
                 status.name()
-            )));
+            ));
         }
+        let mut trouble = Vec::new();
+        let mut note = |what: &str, result: Result<()>| match result {
+            Ok(()) | Err(Error::Closed) => {}
+            Err(error) => trouble.push(format!("{what}: {error}")),
+        };
+        note(
+            "QEMU's migration settings stay changed",
+            changed.put_back(self.client),
+        );
         if status.name() == "none" {
-            // Where the stream was never begun, QEMU may still have its end.
-            match self.client.execute("closefd", json!({"fdname": FD_NAME})) {
-                Ok(_) | Err(Error::Refused { .. }) => {}
-                Err(error) => return Err(error),
-            }
+            // Where the stream was never begun, QEMU may still have its end, and refuses if it has not.
+            let _ = self.client.execute("closefd", json!({"fdname": FD_NAME}));
             if self.held_back {
-                self.client.execute("cont", Value::Null)?;
+                note(
+                    "QEMU keeps to a 'stop'",
+                    self.client.execute("cont", Value::Null).map(drop),
+                );
             }
         }
-        changed.put_back(self.client).map(|()| None)
+        (!trouble.is_empty()).then(|| trouble.join("; "))
+    }
+
+    /// A QEMU that is about to end, or waits for memory, does not answer at once.
+    fn status(&self) -> Result<Option<Status>> {
+        let deadline = Instant::now() + END;
+        loop {
+            match migration::glance(self.client)? {
+                None if Instant::now() < deadline => {}
+                status => return Ok(status),
+            }
+        }
     }
 }
 
