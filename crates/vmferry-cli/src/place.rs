@@ -70,7 +70,7 @@ pub(crate) fn find(global: &Global, what: &str, holds: &str) -> Result<Found> {
 fn open(path: String, part: Part, holds: &str) -> Result<Found> {
     let file = File::open(&path).with_context(|| format!("cannot open {path}"))?;
     if file.metadata()?.is_dir() {
-        bail!("{path} is a folder; a file with {holds}, or VM[@ID], is expected");
+        bail!("{path} is a directory; a file with {holds}, or VM[@ID], is expected");
     }
     Ok(Found::File(file, path, part))
 }
