@@ -95,13 +95,12 @@ impl LastWords {
         in_one_line(&String::from_utf8_lossy(&bytes))
     }
 
-    /// Where a person finds it.
-    pub fn place(&self) -> String {
+    /// Where a person finds it, if it cannot be seen from here.
+    pub fn elsewhere(&self) -> Option<String> {
         match self {
-            Self::Passed(..) => "above".into(),
-            Self::Log(..) => "in its log".into(),
-            Self::Elsewhere(place) => format!("on its standard error ({place})"),
-            Self::Unknown => "on its standard error".into(),
+            Self::Passed(..) | Self::Log(..) => None,
+            Self::Elsewhere(place) => Some(format!("on its standard error ({place})")),
+            Self::Unknown => Some("on its standard error".into()),
         }
     }
 }

@@ -95,9 +95,15 @@ impl Destination {
             None if self.client().is_closed() => "QEMU has ended".into(),
             None => "QEMU has given up".into(),
         };
-        Some(match self.words().said().or(desc) {
-            Some(words) => anyhow!("QEMU does not take the machine: {words}. {became}; {FITS}"),
-            None => error.context(format!("{became}; it says why {}", self.words().place())),
+        let words = self.words();
+        Some(match (words.said().or(desc), words.elsewhere()) {
+            (Some(said), _) => {
+                anyhow!("QEMU does not take the machine: {said}. {became}; {FITS}")
+            }
+            (None, Some(place)) => {
+                error.context(format!("{became}; it says why {place}, and {FITS}"))
+            }
+            (None, None) => error.context(format!("{became}, and has not said why")),
         })
     }
 
