@@ -1,41 +1,30 @@
 //! A control group: its processes are killed all at once, as those of a login or a service are.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tempfile::TempDir;
-
-use crate::root::{as_root, run};
 
 /// A folder of the control groups' file system (version 2).
 #[derive(Debug)]
 pub(super) struct Cgroup {
     folder: PathBuf,
-    // Dropped last.
-    _mounted: Mounted,
 }
 
-#[derive(Debug)]
-struct Mounted(TempDir);
-
 impl Cgroup {
-    /// One of our own, where we are root or can become it and the kernel has them.
+    /// One of our own, where the machine has them and we may make one.
     pub(super) fn new() -> Result<Self> {
-        let mounted = Mounted(TempDir::with_prefix("vmferry-cgroup-")?);
-        run(as_root("mount")
-            .args(["-t", "cgroup2", "none"])
-            .arg(mounted.0.path()))?;
-        let folder = mounted
-            .0
-            .path()
-            .join(format!("vmferry-torture-{}", std::process::id()));
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        let mounted = mounts.lines().find_map(|line| {
+            let mut words = line.split(' ').skip(1);
+            let folder = words.next()?;
+            (words.next()? == "cgroup2").then_some(folder)
+        });
+        let root = PathBuf::from(mounted.context("no control groups of version 2")?);
+        let folder = root.join(format!("vmferry-torture-{}", std::process::id()));
         fs::create_dir(&folder).context("cannot make a control group")?;
-        Ok(Self {
-            folder,
-            _mounted: mounted,
-        })
+        Ok(Self { folder })
     }
 
     /// Where a process writes its id to join.
@@ -57,12 +46,5 @@ impl Drop for Cgroup {
         while fs::remove_dir(&self.folder).is_err() && Instant::now() < deadline {
             std::thread::yield_now();
         }
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let path: &Path = self.0.path();
-        let _ = run(as_root("umount").arg("--lazy").arg(path));
     }
 }
