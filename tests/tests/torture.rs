@@ -1,5 +1,7 @@
 //! Whatever is done to a save, and whenever: its guest goes on. `./x torture` does it at many more moments.
 
+use std::sync::atomic::AtomicBool;
+
 use anyhow::{Result, ensure};
 use vmferry_tests::torture::{Campaign, Cell, Rules};
 
@@ -8,7 +10,8 @@ fn tortured(pattern: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let campaign = Campaign::new(Rules::short(), folder.path())?;
     let mut failures = Vec::new();
-    campaign.lead(&Cell::named(&[pattern.to_owned()])?, |run| {
+    let cells = Cell::named(&[pattern.to_owned()])?;
+    campaign.lead(&cells, &AtomicBool::new(false), |run| {
         if !run.is_good() {
             failures.push(format!("{run:#?}"));
         }

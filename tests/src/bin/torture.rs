@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use vmferry_tests::torture::{Campaign, Cell, Rules, Run, summary};
 
 /// Disturb saves at random moments, and see whether the guest goes on
@@ -61,7 +64,12 @@ fn main() -> Result<ExitCode> {
     }
     if !arguments.summary {
         println!("the record: {}", campaign.record().path().display());
-        campaign.lead(&cells, tell)?;
+        // In the middle of a run, a disk may be frozen: it is always thawed first.
+        let enough = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register(signal, Arc::clone(&enough))?;
+        }
+        campaign.lead(&cells, &enough, report)?;
     }
     let mut runs = campaign.record().runs()?;
     let names: Vec<_> = cells.iter().map(ToString::to_string).collect();
@@ -75,7 +83,7 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(run: &Run) {
+fn report(run: &Run) {
     let faults: Vec<_> = run
         .faults
         .iter()

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -110,11 +111,16 @@ impl Campaign {
         &self.record
     }
 
-    /// Does all runs of `cells` that the record does not hold, and tells each.
+    /// Does all runs of `cells` that the record does not hold, and reports each; no more when `enough` is set.
     ///
     /// # Errors
     /// The lab does not work, or the record cannot be written.
-    pub fn lead(&self, cells: &[Cell], mut tell: impl FnMut(&Run)) -> Result<()> {
+    pub fn lead(
+        &self,
+        cells: &[Cell],
+        enough: &AtomicBool,
+        mut report: impl FnMut(&Run),
+    ) -> Result<()> {
         let _load = Load::start(self.rules.load)?;
         let mut rig: Option<Rig> = None;
         let mut errors = 0;
@@ -130,7 +136,12 @@ impl Campaign {
                         Rig::new(cell.release, self.rules)?
                     }
                 };
-                let mut trial = match trial::run(&mut at_hand, cell, number, runs) {
+                let ended = trial::run(&mut at_hand, cell, number, runs);
+                if enough.load(Ordering::Relaxed) {
+                    // What asked us to end may have ended the guest, too: this run says nothing.
+                    return Ok(());
+                }
+                let mut trial = match ended {
                     Ok(trial) => {
                         errors = 0;
                         rig = Some(at_hand);
@@ -151,7 +162,7 @@ impl Campaign {
                     self.record.keep_details(&trial.run, &text)?;
                 }
                 self.record.keep(&trial.run)?;
-                tell(&trial.run);
+                report(&trial.run);
             }
         }
         Ok(())

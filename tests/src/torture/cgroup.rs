@@ -1,10 +1,13 @@
 //! A control group: its processes are killed all at once, as those of a login or a service are.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+
+/// What the name of a group begins with; our process id follows.
+const PREFIX: &str = "vmferry-torture-";
 
 /// A folder of the control groups' file system (version 2).
 #[derive(Debug)]
@@ -22,7 +25,8 @@ impl Cgroup {
             (words.next()? == "cgroup2").then_some(folder)
         });
         let root = PathBuf::from(mounted.context("no control groups of version 2")?);
-        let folder = root.join(format!("vmferry-torture-{}", std::process::id()));
+        sweep(&root);
+        let folder = root.join(format!("{PREFIX}{}", std::process::id()));
         fs::create_dir(&folder).context("cannot make a control group")?;
         Ok(Self { folder })
     }
@@ -45,6 +49,17 @@ impl Drop for Cgroup {
         let deadline = Instant::now() + Duration::from_secs(5);
         while fs::remove_dir(&self.folder).is_err() && Instant::now() < deadline {
             std::thread::yield_now();
+        }
+    }
+}
+
+/// Removes the groups of programs that were killed.
+fn sweep(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if owner.is_some_and(|owner| !Path::new("/proc").join(owner).exists()) {
+            let _ = fs::remove_dir(entry.path());
         }
     }
 }
