@@ -117,11 +117,9 @@ impl Cell {
         for blow in Blow::ALL {
             for release in Release::ALL {
                 for how in How::ALL {
-                    // Nobody but QEMU's shell is in the process group of such a save, and whoever
-                    // ends a saver or a guardian alone is answered as in the other ways.
-                    if !how.is_exec()
-                        || matches!(blow, Blow::KillSaver | Blow::KillGuardian | Blow::KillBoth)
-                    {
+                    // Nobody but QEMU's shell is in the process group of such a save, and what befalls one
+                    // of saver and guardian alone is answered as in the other ways.
+                    if !how.is_exec() || blow == Blow::KillBoth {
                         cells.push(Self { release, how, blow });
                     }
                 }
@@ -218,6 +216,7 @@ mod tests {
         assert_eq!(named("7.2/stop").len(), Blow::ALL.len());
         assert_eq!(named("*/stop/kill-*").len(), 6);
         assert_eq!(named("10.0/exec*/*both").len(), 2);
+        assert_eq!(named("10.0/exec").len(), 1);
         assert_eq!(named("*").len(), Cell::all().len());
         assert!(Cell::named(&["7.2/stop/kill".to_owned()]).is_err());
         assert!(Cell::named(&["7.2/stop/int/more".to_owned()]).is_err());

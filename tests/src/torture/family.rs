@@ -150,7 +150,7 @@ pub(super) fn threads(process: &str) -> String {
 }
 
 fn role(words: &[&str], first: bool) -> Role {
-    let program = words.first().copied().unwrap_or_default();
+    let program = words.first().and_then(|program| program.rsplit('/').next());
     let has = |word: &str| words.contains(&word);
     if has("--guarded") {
         Role::Saver
@@ -158,7 +158,7 @@ fn role(words: &[&str], first: bool) -> Role {
         Role::Guardian
     } else if first {
         Role::Saver
-    } else if program.ends_with("vmferry") || program == "/proc/self/exe" {
+    } else if program.is_some_and(|name| name.starts_with("vmferry") || name == "exe") {
         Role::Guardian
     } else {
         Role::Shell
@@ -192,6 +192,10 @@ mod tests {
                 false
             ),
             Role::Saver
+        );
+        assert_eq!(
+            role("/t/vmferry-0.1 save guest --stdin", false),
+            Role::Guardian
         );
         assert_eq!(role("sh -c /t/vmferry…", false), Role::Shell);
         assert_eq!(role("cat", false), Role::Shell);

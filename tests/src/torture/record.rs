@@ -50,7 +50,9 @@ pub struct Run {
     pub gap_ms: f64,
     /// Whether it ticked before anybody had to see to it. For the death of both.
     pub by_itself: Option<bool>,
-    /// How long `vmferry recover` took, and after its end the guest to tick.
+    /// What put right what the death of both had left: `recover`, or the next `save`.
+    pub recovered_by: String,
+    /// How long that took, and after its end the guest to tick.
     pub recover_ms: Option<(f64, Option<f64>)>,
     /// How long it took until nothing of the save was running any more.
     pub over_ms: f64,

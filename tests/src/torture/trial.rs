@@ -12,7 +12,7 @@ use super::moment::{self, Moment};
 use super::pulse::Pulse;
 use super::record::Run;
 use super::rig::{Rig, millis, rest_until};
-use super::save::Save;
+use super::save::{Save, VM};
 use super::subject::Subject;
 
 /// How much longer than the guest's own time-out all may take to end. What does not is left over.
@@ -25,8 +25,11 @@ const BY_ITSELF: Duration = Duration::from_millis(2500);
 /// will not tick later either.
 const STEADY: Duration = Duration::from_secs(8);
 
-/// How long `vmferry recover` may take.
-const RECOVER: Duration = Duration::from_secs(30);
+/// How long `vmferry recover`, or the save in its place, may take.
+const RECOVER: Duration = Duration::from_secs(60);
+
+/// One of so many runs leaves to the next save what is to be put right.
+const NEXT_SAVE: u32 = 3;
 
 /// Lines of the console from before the save: the last tick before it is among them.
 const BEFORE: usize = 20;
@@ -60,6 +63,7 @@ pub(super) fn run(rig: &mut Rig, cell: &Cell, number: u32, runs: u32) -> Result<
     if !trial.run.faults.contains_key("still") {
         aftermath::check(&mut trial, rig, cell, number, last)?;
     }
+    rig.was_good = trial.run.is_good();
     // A machine that cannot be saved any more is no good for the next run, even where it ticks.
     let faults = &trial.run.faults;
     let is_spoilt = faults.contains_key("next save") || faults.contains_key("bad");
@@ -151,8 +155,8 @@ impl Trial {
         Ok(())
     }
 
-    /// Both are dead: does QEMU go on by itself, and does `vmferry recover` put the rest right? Gives the
-    /// moment from which on all must be well.
+    /// Both are dead: does QEMU go on by itself, and does `vmferry recover`, or the next save, put the rest
+    /// right? Gives the moment from which on all must be well.
     fn after_both(
         &mut self,
         rig: &Rig,
@@ -175,47 +179,51 @@ impl Trial {
             return Ok(struck.at);
         }
         save.family().end();
-        let state = if by_itself {
-            String::new()
-        } else {
-            subject.describe()
-        };
+        if !by_itself {
+            let state = subject.describe();
+            self.details.push_str(&format!("before recover: {state}\n"));
+        }
         let began = Instant::now();
         let qmp = format!("unix:{}", subject.guest.qmp_path().display());
-        let mut recover = rig.vmferry(cell).start(["recover", "--qmp", &qmp])?;
+        let words: &[&str] = match self.run.run % NEXT_SAVE {
+            2 => &["save", VM, "--qmp", &qmp, "--mode", cell.how.mode()],
+            _ => &["recover", "--qmp", &qmp],
+        };
+        words
+            .first()
+            .copied()
+            .unwrap_or_default()
+            .clone_into(&mut self.run.recovered_by);
+        let mut recover = rig.vmferry(cell).start(words)?;
         let status = recover.wait_for(RECOVER);
         let ended = Instant::now();
         match status {
             Ok(status) if status.success() => {}
-            Ok(status) => self.run.fault(
-                "recover",
-                format_args!("{status}: {}", first_line(&recover.stderr())),
-            ),
+            Ok(status) => {
+                let said = recover.stderr();
+                self.run
+                    .fault("recover", format_args!("{status}: {}", said.trim_end()));
+            }
             Err(_) => self.run.fault(
                 "recover",
-                format_args!("it does not end within {RECOVER:?}"),
+                format_args!("it does not end within {RECOVER:?}: {}", recover.stderr()),
             ),
         }
         drop(recover);
         let limit = rig.rules.after_recover;
-        let deadline = ended + limit;
         let ticks = loop {
             let ticks = Pulse::of(&subject.guest, position).first_after(ended);
-            if ticks.is_some() || Instant::now() > deadline {
+            if ticks.is_some() || ended.elapsed() > limit {
                 break ticks;
             }
             subject.pause();
         };
         self.run.recover_ms = Some((millis(ended - began), ticks.map(millis)));
-        let late = ticks.is_none_or(|ticks| ticks > limit);
-        if late && !by_itself {
+        if ticks.is_none_or(|ticks| ticks > limit) {
             self.run.fault(
                 "recover",
-                format_args!("the guest does not tick within {limit:?}"),
+                format_args!("the guest does not tick within {limit:?} of its end"),
             );
-        }
-        if !self.run.is_good() {
-            self.details.push_str(&format!("before recover: {state}\n"));
         }
         Ok(ended)
     }
@@ -284,17 +292,15 @@ fn until_over(save: &Save<'_>, subject: &Subject, since: Instant, deadline: Inst
     }
 }
 
-/// How long after the blow the guest has to tick: after the time-out that notices it.
+/// How long after the blow the guest has to tick: after the time-out that notices it, or, where the save may
+/// simply go on, after its end.
 fn limit(rig: &Rig, cell: &Cell) -> Duration {
     let rules = &rig.rules;
     match cell.blow {
-        Blow::StopSaver | Blow::StopGuardian | Blow::DiskHangs => rules.patience() + rules.ticks,
+        Blow::KillGuardian | Blow::StopGuardian => rig.undisturbed(cell).whole + rules.ticks,
+        Blow::StopSaver | Blow::DiskHangs => rules.patience() + rules.ticks,
         _ => rules.ticks,
     }
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or("nothing said")
 }
 
 /// What did not work at all is a failure of the run, too.
