@@ -10,7 +10,8 @@ fn tortured(pattern: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let campaign = Campaign::new(Rules::short(), folder.path())?;
     let mut failures = Vec::new();
-    let cells = Cell::named(&[pattern.to_owned()])?;
+    let mut cells = Cell::named(&[pattern.to_owned()])?;
+    cells.retain(Cell::is_promised);
     campaign.lead(&cells, &AtomicBool::new(false), |run| {
         if !run.is_good() {
             failures.push(format!("{run:#?}"));

@@ -128,6 +128,17 @@ impl Cell {
         cells
     }
 
+    /// Whether the guest is to outlive it. QEMU 7.2 never lets one go on whose background snapshot has lost its
+    /// reader, and only a shell that is not killed with the save can read on.
+    pub fn is_promised(&self) -> bool {
+        *self
+            != Self {
+                release: Release::V7_2,
+                how: How::Exec,
+                blow: Blow::KillBoth,
+            }
+    }
+
     /// Those that one of `patterns` names; all if there are none.
     ///
     /// A pattern is the beginning of a name, part by part, and `*` stands for any characters of a part:
