@@ -72,14 +72,14 @@ impl Pulse {
         Some(*first - event)
     }
 
-    /// The longest time without a tick, among those that ended after `from`; up to now if it stands still.
-    pub(super) fn longest_gap(&self, from: Instant) -> Duration {
-        let open = self.beats.last().map(Instant::elapsed);
-        let closed = self
-            .gaps()
-            .filter(|(_, end)| *end >= from)
-            .map(|(gap, _)| gap);
-        closed.chain(open).max().unwrap_or_default()
+    /// The longest time without a tick after `from`; a silence counts from there on, and up to now if it goes on.
+    pub(super) fn longest_silence(&self, from: Instant) -> Duration {
+        let open = self.beats.last().map(|last| last.max(&from).elapsed());
+        let ended = self.beats.windows(2).filter_map(|pair| match pair {
+            [first, second] => second.checked_duration_since(*first.max(&from)),
+            _ => None,
+        });
+        ended.chain(open).max().unwrap_or_default()
     }
 
     fn gaps(&self) -> impl Iterator<Item = (Duration, Instant)> {
@@ -162,9 +162,11 @@ mod tests {
         let (pulse, beats) = pulse(&[100, 100, 3000, 100, 2000, 100, 100]);
         let event = beats[2] + Duration::from_millis(50);
         assert_eq!(pulse.ticks_after(event), Some(beats[5] - event));
-        assert_eq!(pulse.longest_gap(event), Duration::from_millis(3000));
+        assert_eq!(pulse.longest_silence(event), Duration::from_millis(3000));
+        let within = beats[2] + Duration::from_millis(1000);
+        assert_eq!(pulse.longest_silence(within), Duration::from_millis(2000));
         assert_eq!(pulse.ticks_after(beats[5]), Some(Duration::ZERO));
-        assert_eq!(pulse.longest_gap(beats[6]), Duration::from_millis(100));
+        assert!(pulse.longest_silence(beats[6]) < Duration::from_millis(1000));
     }
 
     #[test]
@@ -175,7 +177,7 @@ mod tests {
             bad: None,
         };
         assert_eq!(pulse.ticks_after(long_ago), None);
-        assert!(pulse.longest_gap(long_ago) >= Duration::from_secs(4));
+        assert!(pulse.longest_silence(long_ago) >= Duration::from_secs(4));
         assert!(!pulse.is_steady(long_ago));
     }
 

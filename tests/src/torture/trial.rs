@@ -106,7 +106,8 @@ impl Trial {
         let pulse = Pulse::of(&subject.guest, position);
         let ticks = pulse.ticks_after(struck.at);
         self.run.ticks_ms = ticks.map(millis);
-        self.run.gap_ms = millis(pulse.longest_gap(began));
+        self.run.gap_ms = millis(pulse.longest_silence(began));
+        let silence = pulse.longest_silence(struck.at);
         self.run.save = save.outcome();
         self.run.said = save.said();
         if let Some(bad) = &pulse.bad {
@@ -123,11 +124,11 @@ impl Trial {
                     ),
                 );
             }
-            (Some(ticks), _) if ticks > limit && self.run.by_itself != Some(false) => {
+            _ if silence > limit && self.run.by_itself != Some(false) => {
                 self.run.fault(
                     "late",
                     format_args!(
-                        "the guest ticked {ticks:.1?} after the blow; {limit:?} were allowed"
+                        "the guest stood still for {silence:.1?} after the blow; {limit:?} were allowed"
                     ),
                 );
             }
