@@ -1,7 +1,8 @@
-//! A regular file.
+//! A file with places: a regular file or a block device.
 
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +13,23 @@ use super::{
 };
 use crate::sys;
 
-/// A regular file, read or written from where it stands. It starts where the stream in it starts:
+/// How many bytes a file has, where they can be read at any place: those of a regular file or a block device. `None` for
+/// everything else, such as a pipe.
+///
+/// # Errors
+/// The file cannot be asked.
+pub fn seekable_len(file: &std::fs::File) -> io::Result<Option<u64>> {
+    let metadata = file.metadata()?;
+    if metadata.is_file() {
+        return Ok(Some(metadata.len()));
+    }
+    match metadata.file_type().is_block_device() {
+        true => sys::block_device_len(file.as_fd()).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// A regular file or a block device, read or written from where it stands. It starts where the stream in it starts:
 /// every offset counts from there.
 #[derive(Debug)]
 pub struct File {
@@ -108,7 +125,7 @@ impl ReadChannel for File {
             return Ok(false);
         }
         let target = self.file.stream_position()?.checked_add(n);
-        let len = self.file.metadata()?.len();
+        let len = seekable_len(&self.file)?.unwrap_or(0);
         match target.filter(|target| *target <= len) {
             Some(target) => self.file.seek(SeekFrom::Start(target)).map(|_| true),
             None => Ok(false),

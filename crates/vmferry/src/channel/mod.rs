@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | [`Socket`] | a connected stream socket: unix, tcp, vsock | shutdown, descriptors (unix), zero-copy (tcp) |
 //! | [`Fd`] | any descriptor that can be read or written: a pipe, an inherited one | |
-//! | [`File`] | a regular file, from an offset on | seek, positioned |
+//! | [`File`] | a regular file or a block device, from an offset on | seek, positioned |
 //! | [`Follow`] | a file that another process still writes to | shutdown |
 //! | [`Exec`] | a child process; its failure is the channel's | |
 //! | [`Memory`], [`Bytes`] | a vector to write to, a slice to read from | seek, positioned |
@@ -39,7 +39,7 @@ pub mod tls;
 
 pub use exec::{Exec, ExecReader, ExecWriter};
 pub use fd::Fd;
-pub use file::File;
+pub use file::{File, seekable_len};
 pub use follow::{Follow, FollowHandle};
 pub use memory::{Bytes, Memory};
 pub use null::Null;

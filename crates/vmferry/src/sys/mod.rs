@@ -14,11 +14,13 @@
 //! | `io` | vectored calls on them |
 //! | `zero_copy` | sends that the kernel finishes later, and its word that it has |
 //! | `release` | giving pages back to the system |
+//! | `device` | how large a block device is |
 //! | `vsock` | the address of a virtual socket |
 //! | `vm_memory` | `vm-memory`'s slices as ours (feature `vm-memory`) |
 
 #![allow(unsafe_code)]
 
+mod device;
 mod io;
 mod mapping;
 mod queue;
@@ -31,6 +33,7 @@ mod zero_copy;
 #[cfg(feature = "vm-memory")]
 mod vm_memory;
 
+pub(crate) use device::block_device_len;
 pub(crate) use io::{Waiting, preadv, pwritev, readv, recv, send, writev};
 pub use mapping::RamMapping;
 pub(crate) use queue::{Mark, SendQueue};
