@@ -2,6 +2,8 @@
 
 pub mod args;
 pub mod command;
+mod damage;
+mod devices_alone;
 pub mod export;
 mod fault;
 pub mod guardian;

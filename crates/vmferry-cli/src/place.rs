@@ -33,7 +33,8 @@ pub(crate) enum Found {
 pub(crate) fn find(global: &Global, what: &str, holds: &str) -> Result<Found> {
     if what == "-" {
         let file = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-        return Ok(Found::File(file, what.to_owned(), Part::default()));
+        let part = Part::from_here(&file)?;
+        return Ok(Found::File(file, what.to_owned(), part));
     }
     if let Some(named) = what.strip_prefix("file:") {
         let (path, part) = as_qemu(named)?;
@@ -70,6 +71,9 @@ pub(crate) fn find(global: &Global, what: &str, holds: &str) -> Result<Found> {
 fn open(path: String, part: Part, holds: &str) -> Result<Found> {
     let file = File::open(&path).with_context(|| format!("cannot open {path}"))?;
     if file.metadata()?.is_dir() {
+        if Path::new(&path).join("vmferry-store.json").exists() {
+            bail!("{path} is a store: --store {path} names it, and VM[@ID] a checkpoint in it");
+        }
         bail!("{path} is a directory; a file with {holds}, or VM[@ID], is expected");
     }
     Ok(Found::File(file, path, part))
@@ -140,6 +144,7 @@ mod tests {
             wanted: Wanted {
                 offset,
                 snapshot: snapshot.map(str::to_owned),
+                ..Wanted::default()
             },
             channels: Vec::new(),
         }

@@ -3,10 +3,12 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::Seek;
 use std::ops::{ControlFlow, Range};
 
 use anyhow::{Context, Result, anyhow};
-use vmferry::container::{self, Container, Opened, Wanted};
+use vmferry::channel::seekable_len;
+use vmferry::container::{self, Container, ContainerError, Opened, Wanted};
 use vmferry::error::Error;
 use vmferry::index::{Index, IndexError, SavedState};
 use vmferry::load::{AssumptionKind, Mode, Phase, Summary, VmDescRule};
@@ -59,12 +61,18 @@ impl Saved {
         if rescue {
             return Self::open_in(global, what, Mode::Rescue);
         }
-        Self::open(global, what).map_err(|error| match error.downcast_ref() {
-            // Behind the header: before, it is nothing that could be rescued.
-            Some(IndexError::Read(Error::Format(wrong))) if wrong.at >= header::LEN as u64 => {
+        Self::open(global, what).map_err(|error| {
+            // Where the header is wrong, nothing can be rescued.
+            let can_rescue = match error.downcast_ref() {
+                Some(IndexError::Read(Error::Format(wrong))) => wrong.at >= header::LEN as u64,
+                Some(error) => error.is_damage(),
+                None => matches!(error.downcast_ref(), Some(ContainerError::Incomplete)),
+            };
+            if can_rescue {
                 anyhow!("{error:#} (--rescue takes what can be taken of it)")
+            } else {
+                error
             }
-            _ => error,
         })
     }
 
@@ -79,12 +87,24 @@ impl Saved {
     }
 
     fn file(file: File, what: &str, part: &Part, mode: Mode) -> Result<Self> {
-        let (opened, _) = part.open(file, what)?;
+        let (opened, _) = part.open(file, what, mode)?;
+        let findings = opened.findings.clone();
         let index = match mode {
             Mode::Strict => Index::open(opened, VmDescRule::Optional),
             Mode::Rescue => Index::rescue(opened),
         };
-        let index = index.with_context(|| format!("cannot look into {what}"))?;
+        let index = index.with_context(|| match findings.damages().last() {
+            Some(damage) if mode == Mode::Rescue => {
+                format!("nothing of a machine is left in {what}: {damage}")
+            }
+            _ => format!("cannot look into {what}"),
+        })?;
+        for damage in index.findings().damages() {
+            ui::warn(damage);
+        }
+        for note in index.findings().notes() {
+            ui::note(note);
+        }
         warn_of_assumptions(index.summary());
         warn_of_missing_pages(&index, what);
         Ok(Self {
@@ -98,10 +118,10 @@ impl Saved {
         &self.state
     }
 
-    /// What the file is, where it is one.
+    /// What the stream is in, where it is in a file; of a compressed file, what is in that.
     pub fn container(&self) -> Option<&Container> {
         match &self.kind {
-            Kind::File(index) => index.wrapped_in(),
+            Kind::File(index) => index.wrapped_in().map(Container::innermost),
             Kind::Checkpoint(_) => None,
         }
     }
@@ -124,8 +144,14 @@ impl Saved {
 
     /// That it is damaged, where it was rescued: a sentence for whoever sees what was made of it.
     pub fn damage(&self) -> Option<String> {
-        let summary = self.summary()?;
-        let mut damages = (summary.assumptions.iter()).filter(|one| one.kind.is_damage());
+        let Kind::File(index) = &self.kind else {
+            return None;
+        };
+        let summary = index.summary();
+        let assumptions = (summary.assumptions.iter()).filter(|one| one.kind.is_damage());
+        let around = index.findings().damages();
+        let around = around.iter().map(ToString::to_string);
+        let mut damages = around.chain(assumptions.map(ToString::to_string));
         let first = damages.next()?;
         let more = match damages.count() as u64 + summary.more_assumptions {
             0 => String::new(),
@@ -280,21 +306,35 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// All that is left of a file that somebody may have read from before: standard input.
+    ///
+    /// # Errors
+    /// The file cannot be asked.
+    pub(crate) fn from_here(mut file: &File) -> Result<Self> {
+        let mut part = Self::default();
+        if seekable_len(file)?.is_some() {
+            part.wanted.offset = file.stream_position()?;
+        }
+        Ok(part)
+    }
+
     /// Opens it; the file is called `what`. Tells how many bytes there are to be read, where that is known.
     ///
     /// # Errors
     /// It cannot be read, or is not what it should be.
-    pub(crate) fn open(&self, file: File, what: &str) -> Result<(Opened, Option<u64>)> {
-        let size = |file: &File| -> Result<Option<u64>> {
-            let metadata = file.metadata()?;
-            Ok(metadata.is_file().then_some(metadata.len()))
+    pub(crate) fn open(&self, file: File, what: &str, mode: Mode) -> Result<(Opened, Option<u64>)> {
+        let mut bytes = seekable_len(&file)?;
+        let wanted = Wanted {
+            mode,
+            ..self.wanted.clone()
         };
-        let mut bytes = size(&file)?;
-        let opened = container::open_wanted(file, &self.wanted);
+        let opened = container::open_wanted(file, &wanted);
         let mut opened = opened.with_context(|| format!("cannot read {what}"))?;
         for path in &self.channels {
             let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
-            bytes = bytes.zip(size(&file)?).map(|(all, this)| all + this);
+            bytes = bytes
+                .zip(seekable_len(&file)?)
+                .map(|(all, this)| all + this);
             let added = opened.add_channel(file);
             added.with_context(|| format!("cannot read {path}, a channel of {what}"))?;
         }

@@ -5,7 +5,9 @@
 //! [`StreamError`], and the two never stand in for each other.
 
 use std::borrow::Cow;
+use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 
 use crate::stream::StreamError;
 
@@ -16,15 +18,36 @@ pub enum Error {
     /// The bytes are wrong: the peer's fault, or that of whoever stored them.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// What the stream is wrapped in is damaged.
+    #[error(transparent)]
+    Damaged(Damage),
     /// The channel failed.
     #[error(transparent)]
-    Stream(#[from] StreamError),
+    Stream(StreamError),
     /// The channel was closed on our side, because something else had failed.
     #[error("the channel is closed")]
     Closed,
 }
 
+impl From<StreamError> for Error {
+    /// Damage below the stream reaches it as an error of its channel.
+    fn from(error: StreamError) -> Self {
+        match Damage::behind(&error) {
+            Some(damage) => Self::Damaged(damage.clone()),
+            None => Self::Stream(error),
+        }
+    }
+}
+
 impl Error {
+    /// Whether bytes were read and are wrong, rather than that they could not be read.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Format(_) | Self::Damaged(_) => true,
+            Self::Stream(_) | Self::Closed => false,
+        }
+    }
+
     /// Names the section that was being read, where the bytes are wrong.
     #[must_use]
     pub fn in_section(self, idstr: &str) -> Self {
@@ -34,6 +57,49 @@ impl Error {
         }
     }
 }
+
+/// Damage below a stream, in what it is wrapped in: compressed data, a libvirt save image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    what: String,
+}
+
+impl Damage {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into() }
+    }
+
+    /// Data that was compressed with `codec` is damaged. So many bytes it gave before that was noticed.
+    pub(crate) fn in_decompressed(codec: &str, at: u64, reason: &str) -> Self {
+        Self::new(format!(
+            "the {codec} data is damaged: {reason} (noticed at offset {at:#x} of the decompressed data)"
+        ))
+    }
+
+    /// The damage that caused an error, if it was one.
+    pub fn behind<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(damage) = error.downcast_ref() {
+                return Some(damage);
+            }
+            next = match error.downcast_ref::<io::Error>() {
+                // Its source is that of what is in it.
+                Some(error) => error.get_ref().map(|inner| inner as _),
+                None => error.source(),
+            };
+        }
+        None
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl StdError for Damage {}
 
 /// A stream that is not what QEMU would have sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,4 +235,4 @@ impl fmt::Display for FormatError {
     }
 }
 
-impl std::error::Error for FormatError {}
+impl StdError for FormatError {}

@@ -225,7 +225,8 @@ fn a_compressed_stream_is_recognised() {
             opened.container,
             Container::Compressed {
                 offset,
-                compression
+                compression,
+                inner: Box::new(Container::Stream { offset }),
             }
         );
         assert_same(&index(opened), &expected, compression.name());

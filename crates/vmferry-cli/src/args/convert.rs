@@ -24,6 +24,9 @@ Examples:
   A multifd migration of which each channel was recorded in a file, as one stream:
       vmferry convert file:web.main,channel=web.0,channel=web.1 --to stream -o web.stream
 
+  What is left of a save that was interrupted:
+      vmferry convert broken.save --rescue --to checkpoint web
+
   A libvirt save image that takes less room, for 'virsh restore':
       vmferry convert web.save --to libvirt --image-format zstd -o web.small
 
@@ -46,6 +49,9 @@ pub struct Convert {
     /// Where to ('-' for standard output, of a stream)
     #[arg(long, short, value_name = "OUT", required_if_eq_any = [("to", "stream"), ("to", "mapped-ram"), ("to", "libvirt")])]
     pub output: Option<PathBuf>,
+    /// Take what can be taken of a damaged or cut file, and say what was assumed
+    #[arg(long)]
+    pub rescue: bool,
     /// Replace what is there
     #[arg(long)]
     pub force: bool,

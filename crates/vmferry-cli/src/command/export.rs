@@ -14,6 +14,7 @@ use vmferry::wire::configuration;
 
 use super::SCHEMA;
 use crate::args::{Export, Format, Global};
+use crate::devices_alone::has_memory;
 use crate::export::canvas::Canvas;
 use crate::export::cpu::Cpu;
 use crate::export::known::known;
@@ -80,6 +81,7 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
         Output::check(&export.output, what, existing)?;
     }
     let saved = Saved::open_or_rescue(global, &export.what, export.rescue)?;
+    has_memory(&saved)?;
     let mut report = Report {
         schema: SCHEMA,
         what: "export",

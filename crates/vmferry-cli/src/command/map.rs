@@ -9,6 +9,7 @@ use vmferry::ram::{PageSource, RamBlocks};
 
 use super::SCHEMA;
 use crate::args::{self, Global};
+use crate::devices_alone::has_memory;
 use crate::export::known::of_state;
 use crate::map::{Bands, Census, Class, Heading, Map, Paper, share};
 use crate::output::{Existing, Output, What};
@@ -60,6 +61,7 @@ pub fn run(global: &Global, options: &args::Map) -> Result<ExitCode> {
     // Before the work, so that nothing is done in vain.
     Output::check(&options.output, What::Account, existing)?;
     let saved = Saved::open_or_rescue(global, &options.what, options.rescue)?;
+    has_memory(&saved)?;
     let against = match &options.against {
         Some(what) => Some(Saved::open_or_rescue(global, what, options.rescue)?),
         None => None,

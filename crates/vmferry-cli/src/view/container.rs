@@ -24,6 +24,12 @@ pub struct Wrapping {
     /// The snapshot in a qcow2 image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
+    /// The name of the domain in a libvirt save image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// What was compressed, where that is no bare stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inner: Option<Box<Self>>,
 }
 
 /// A snapshot in a qcow2 image.
@@ -49,6 +55,8 @@ impl Wrapping {
             compression: None,
             was_running: None,
             snapshot: None,
+            domain: None,
+            inner: None,
         };
         match container {
             Container::Stream { offset } => {
@@ -61,15 +69,22 @@ impl Wrapping {
             Container::Compressed {
                 offset,
                 compression,
+                inner,
             } => {
                 wrapping.kind = "compressed";
                 wrapping.offset = (*offset > 0).then_some(*offset);
                 wrapping.compression = Some(compression.to_string());
+                if !matches!(**inner, Container::Stream { .. }) {
+                    let inner = Box::new(Self::of(inner));
+                    wrapping.domain.clone_from(&inner.domain);
+                    wrapping.inner = Some(inner);
+                }
             }
             Container::Libvirt(image) => {
                 wrapping.kind = "libvirt";
                 wrapping.compression = Some(image.format.to_string());
                 wrapping.was_running = Some(image.was_running);
+                wrapping.domain = domain_name(&image.xml);
             }
             Container::Qcow2(snapshot) => {
                 wrapping.kind = "qcow2";
@@ -84,6 +99,13 @@ impl Wrapping {
         }
         wrapping
     }
+}
+
+/// The first name in a domain's XML, which may be cut.
+fn domain_name(xml: &str) -> Option<String> {
+    let (_, from) = xml.split_once("<name>")?;
+    let (name, _) = from.split_once("</name>")?;
+    Some(name.replace(char::is_control, "?"))
 }
 
 fn time(time: SystemTime) -> Option<String> {

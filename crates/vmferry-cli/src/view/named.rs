@@ -3,8 +3,8 @@
 use std::fs::File;
 
 use anyhow::Result;
-use vmferry::container::{Container, Opened, OpenedChannel};
-use vmferry::error::Error;
+use vmferry::container::{Container, Findings, Opened, OpenedChannel, read_out};
+use vmferry::error::{Error, FormatError, FormatErrorKind};
 use vmferry::load::{
     ChannelName, Channels, LoadError, Mode, Options, OtherSections, Summary, VmDescRule,
     load_channels,
@@ -42,6 +42,8 @@ pub struct Scanned<'p> {
     pub scan: Scan<'p>,
     /// The channels that were recorded beside this one.
     pub channels: Vec<Channel>,
+    /// What is wrong with what it was wrapped in, and what was passed over there.
+    pub findings: Findings,
     /// Whether that is all of it.
     pub outcome: Result<Summary, Error>,
 }
@@ -59,6 +61,17 @@ pub struct Channel {
 }
 
 impl Scanned<'_> {
+    /// What is wrong with the stream, unless it only ends where what it is wrapped in is damaged.
+    pub fn stream_error(&self) -> Option<&Error> {
+        let error = self.outcome.as_ref().err()?;
+        let is_cut = |error: &FormatError| matches!(error.kind, FormatErrorKind::Truncated { .. });
+        let is_end = matches!(error, Error::Format(error) if is_cut(error));
+        let is_explained = is_end && !self.findings.damages().is_empty();
+        let nothing_came = matches!(error, Error::Format(error) if error.at == 0);
+        let around = is_explained && (self.findings.is_compressed() || nothing_came);
+        (!around).then_some(error)
+    }
+
     /// Whether pages never came that other channels may have, which were not named: the devices came and no page with
     /// content, or the guest moved before its pages.
     pub fn may_lack_channels(&self) -> bool {
@@ -94,7 +107,8 @@ impl Named {
     }
 
     fn file(file: File, what: &str, part: &Part) -> Result<Self> {
-        let (opened, file_size) = part.open(file, what)?;
+        // What is wrong is described, too.
+        let (opened, file_size) = part.open(file, what, Mode::Rescue)?;
         Ok(Self::Stream(Box::new(Stream {
             opened,
             name: what.to_owned(),
@@ -140,15 +154,21 @@ impl Stream {
             .iter()
             .map(|beside| beside.name)
             .collect();
+        let findings = self.opened.findings.clone();
         let (container, mut channels, _) = self.opened.into_parts();
         let outcome = load_channels(&mut channels, &mut scan, &options);
         let outcome = outcome.map_err(|error| match error {
             LoadError::Read(error) => error,
             LoadError::Visitor(never) => match never {},
         });
+        let outcome = outcome.and_then(|summary| {
+            read_out(&mut channels, &findings)?;
+            Ok(summary)
+        });
+        let is_bare = matches!(container, Container::Stream { .. });
         match outcome {
             // Where not even the header is one, there is nothing to describe.
-            Err(Error::Format(error)) if error.at < header::LEN as u64 => {
+            Err(Error::Format(error)) if is_bare && error.at < header::LEN as u64 => {
                 let not_so = match names.is_empty() {
                     true => "this is no migration stream",
                     false => "these are not the channels of one migration",
@@ -160,6 +180,7 @@ impl Stream {
                 container,
                 scan,
                 channels: channels_beside(&names, &channels),
+                findings,
                 outcome,
             }),
         }

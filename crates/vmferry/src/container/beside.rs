@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use super::{Container, ContainerError, Opened, ReadAt, open};
+use super::open::{Naming, file_of};
+use super::{Container, ContainerError, Findings, Opened, ReadAt, Wanted};
 use crate::channel::ReadChannel;
-use crate::load::{ChannelName, Channels};
+use crate::load::{ChannelName, Channels, Mode};
 use crate::stream::Reader;
 use crate::wire::SliceSource;
 use crate::wire::multifd::{self, Init};
@@ -33,7 +34,15 @@ impl Beside {
     /// # Errors
     /// It cannot be read, or begins as a multifd channel and does not go on so.
     pub fn open(file: File) -> Result<Self, ContainerError> {
-        let Opened { stream, place, .. } = open(file, 0)?;
+        Self::open_in(file, Mode::Strict, Findings::default())
+    }
+
+    fn open_in(file: File, mode: Mode, findings: Findings) -> Result<Self, ContainerError> {
+        let wanted = Wanted {
+            mode,
+            ..Wanted::default()
+        };
+        let Opened { stream, place, .. } = file_of(file, &wanted, Naming::Nothing, findings)?;
         let mut stream = Reader::new(stream);
         let head = stream.peek_up_to(Init::LEN)?;
         let name = if head.starts_with(&multifd::MAGIC.to_be_bytes()) {
@@ -55,7 +64,7 @@ impl Opened {
     /// # Errors
     /// As for [`Beside::open`]; or it is a second channel of requested pages.
     pub fn add_channel(&mut self, file: File) -> Result<(), ContainerError> {
-        let channel = Beside::open(file)?;
+        let channel = Beside::open_in(file, self.mode, self.findings.clone())?;
         let mut others = self.beside.iter();
         if channel.name == ChannelName::Preempt && others.any(|c| c.name == channel.name) {
             return Err(ContainerError::NotMultifd);

@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::channel::ReadChannel;
-use crate::container::{Container, Opened, ReadAt};
+use crate::container::{Container, Findings, Opened, ReadAt, read_out};
 use crate::error::Error;
 use crate::load::{
     ChannelName, Channels, LoadError, Mode, Options, OtherSections, Summary, VmDescRule, load,
@@ -54,6 +54,7 @@ pub struct Index {
     /// The channels whose bytes can be read again.
     channels: Vec<(ChannelName, Arc<dyn ReadAt>)>,
     wrapped_in: Option<Container>,
+    findings: Findings,
     spool: Option<Spool>,
 }
 
@@ -103,6 +104,13 @@ pub enum IndexError {
     },
 }
 
+impl IndexError {
+    /// Whether the saved state is wrong, rather than that it, or the temporary file, could not be read.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Read(error) if error.is_damage())
+    }
+}
+
 impl Index {
     /// Reads the whole stream in an opened container, with all of its channels. Sections that are not kept,
     /// like block devices' dirty bitmaps, are passed over: [`summary`](Self::summary) names them.
@@ -130,9 +138,16 @@ impl Index {
             file_offset: opened.file_offset,
             ..Options::default()
         };
+        let findings = opened.findings.clone();
         let (container, mut channels, places) = opened.into_parts();
         let mut index = Self::read_channels(&mut channels, places, &options)?;
+        match read_out(&mut channels, &findings) {
+            // All of the stream was read before.
+            Err(_) if mode == Mode::Rescue => {}
+            result => result?,
+        }
         index.wrapped_in = Some(container);
+        index.findings = findings;
         Ok(index)
     }
 
@@ -180,6 +195,7 @@ impl Index {
             places: Places::default(),
             channels,
             wrapped_in: None,
+            findings: Findings::default(),
             spool: None,
         };
         let summary = load(&mut Filling::new(&mut index, mode));
@@ -213,6 +229,11 @@ impl Index {
     pub fn next_page(&self, block: BlockIndex, from: PageIndex) -> Option<PageIndex> {
         let pages = self.blocks.get(block)?.pages(self.page_size);
         self.places.next(block, from..PageIndex(pages))
+    }
+
+    /// What is wrong with that, and what was passed over in it.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
     }
 
     /// How many pages of a block never came. Some machines leave pages out (virtio-mem, hints of free pages);

@@ -22,7 +22,7 @@ impl<V: Visitor> Pass<'_, V> {
         let ended_by_us = match error {
             Error::Closed => true,
             Error::Stream(error) => error.kind() == ErrorKind::Aborted,
-            Error::Format(_) => false,
+            Error::Format(_) | Error::Damaged(_) => false,
         };
         self.mode == Mode::Rescue && !ended_by_us
     }

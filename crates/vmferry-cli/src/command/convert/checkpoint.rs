@@ -44,6 +44,7 @@ pub(super) fn write(
     let mut details = details(saved);
     details.machine.run_state = state.run_state().map(str::to_owned);
     details.save.duration_us = u64::try_from(began.elapsed().as_micros()).ok();
+    details.warnings.extend(saved.damage());
     details.stream_bytes = saved.summary().map(|summary| summary.bytes);
     let manifest = writer.publish(details)?;
     latest::warn_if_another_is_latest(&store, &manifest.name());

@@ -12,11 +12,13 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use vmferry::container::Container;
 use vmferry::index::SavedState;
+use vmferry::ram::PageSource;
 use vmferry::save::MachineState;
 use vmferry::wire::dirty_bitmap;
 
 use super::SCHEMA;
 use crate::args::{Convert, Form, Global};
+use crate::devices_alone::has_memory;
 use crate::output::{Existing, Output, What};
 use crate::saved::Saved;
 use crate::ui;
@@ -49,7 +51,8 @@ struct Report<'a> {
 /// There is no such machine, it is damaged, or the output cannot be written. Nothing is left of it then.
 pub fn run(global: &Global, convert: &Convert) -> Result<ExitCode> {
     check(global, convert)?;
-    let saved = Saved::open(global, &convert.what)?;
+    let saved = Saved::open_or_rescue(global, &convert.what, convert.rescue)?;
+    has_memory(&saved)?;
     leave_out(&saved)?;
     let state = state(&saved);
     let watched = Watched::new(&saved, global.progress.unwrap_or_default())?;
@@ -80,7 +83,7 @@ pub fn run(global: &Global, convert: &Convert) -> Result<ExitCode> {
         output,
         machine: configuration.map(|configuration| configuration.machine.as_str()),
         run_state: state.run_state(),
-        ram_bytes: vmferry::ram::PageSource::blocks(&saved).total_length(),
+        ram_bytes: saved.blocks().total_length(),
         pages,
         bytes,
     };

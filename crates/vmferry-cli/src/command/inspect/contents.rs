@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::Result;
-use vmferry::error::Error;
+use vmferry::error::{Damage, Error};
 use vmferry::load::{Assumption, Summary};
 use vmferry::ram::{BlockIndex, PageSize, PageSource, RamBlocks};
 use vmferry::save::MachineState;
@@ -11,6 +11,7 @@ use vmferry_store::{Checkpoint, Manifest};
 
 use super::findings::{Block, Encoded};
 use crate::command::{COULD_NOT, DAMAGED};
+use crate::devices_alone::{DEVICES_ALONE, is_devices_alone};
 use crate::ui;
 use crate::view::container::Wrapping;
 use crate::view::layout::{self, Placed};
@@ -75,6 +76,26 @@ impl Trouble {
     }
 }
 
+impl Trouble {
+    /// Adds what is wrong around the stream, which comes first; and says what offsets are in.
+    fn around(damages: &[Damage], within: Option<Self>, decompressed: bool) -> Option<Self> {
+        let within = within.map(|trouble| match trouble {
+            Self::Damaged(text) if decompressed && text.contains("at offset") => {
+                Self::Damaged(format!("{text} of the decompressed data"))
+            }
+            trouble => trouble,
+        });
+        if damages.is_empty() {
+            return within;
+        }
+        let damages = damages.iter().map(ToString::to_string);
+        let all: Vec<_> = damages
+            .chain(within.map(|trouble| trouble.to_string()))
+            .collect();
+        Some(Self::Damaged(all.join("; ")))
+    }
+}
+
 fn lay_out(
     state: &MachineState,
     blocks: &RamBlocks,
@@ -86,7 +107,7 @@ fn lay_out(
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
-        let damaged = matches!(error, Error::Format(_));
+        let damaged = error.is_damage();
         let text = ui::chain(&anyhow::Error::from(error));
         if damaged {
             Self::Damaged(text)
@@ -115,6 +136,7 @@ impl Contents {
 
     fn of_stream(scanned: Scanned<'_>) -> Self {
         let may_lack_channels = scanned.may_lack_channels();
+        let is_explained = scanned.stream_error().is_none();
         let scan = scanned.scan;
         let blocks = scan.blocks.iter().enumerate().map(|(at, block)| {
             let distinct = scan.distinct(BlockIndex(at));
@@ -142,11 +164,19 @@ impl Contents {
                 Some(Box::new(summary)),
                 Trouble::of(&harm, scan.assumptions.1),
             ),
+            Err(_) if is_explained => (None, None),
             Err(error) => (None, Some(error.into())),
         };
+        let around = scanned.findings.damages();
+        let trouble = Trouble::around(&around, trouble, scanned.container.is_compressed());
+        let mut notes = scanned.findings.notes();
+        if is_devices_alone(&scan.state, &scan.table) {
+            notes.push(DEVICES_ALONE.to_owned());
+        }
+        notes.extend(harmless.iter().map(ToString::to_string));
         Self {
             layout: lay_out(&scan.state, &scan.table, scan.page_size),
-            notes: harmless.iter().map(ToString::to_string).collect(),
+            notes,
             kind: Kind::Stream {
                 container: Box::new(Wrapping::of(&scanned.container)),
                 channels: scanned.channels,

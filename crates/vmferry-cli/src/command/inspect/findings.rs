@@ -153,6 +153,9 @@ impl Contents {
             return Some("mapped-ram");
         }
         let summary = summary.as_ref()?;
+        if self.blocks.is_empty() {
+            return None;
+        }
         if summary.switched_to_postcopy {
             return Some("postcopy");
         }

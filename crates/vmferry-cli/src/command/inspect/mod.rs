@@ -11,7 +11,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use super::DAMAGED;
 use crate::args::{Global, Inspect};
+use crate::damage::is_damage;
 use crate::saved::SEVERAL_CHANNELS;
 use crate::ui::{self, PassProgress};
 use crate::view::named::Named;
@@ -23,7 +25,13 @@ use contents::Contents;
 /// There is nothing of this name, or it cannot be read. A stream that is wrong is described as far
 /// as it goes.
 pub fn run(global: &Global, inspect: &Inspect) -> Result<ExitCode> {
-    let named = Named::open(global, &inspect.what)?;
+    let named = match Named::open(global, &inspect.what) {
+        Err(error) if is_damage(&error) => {
+            ui::error(&error);
+            return Ok(ExitCode::from(DAMAGED));
+        }
+        named => named?,
+    };
     let mut progress = PassProgress::new(global, "inspect", named.size());
     let contents = Contents::read(named, &mut |offset| progress.show(offset));
     drop(progress);

@@ -177,6 +177,9 @@ impl Findings<'_> {
                 &self.container.map_or("", |c| c.description.as_str()),
             )?,
         }
+        if let Some(domain) = self.container.and_then(|c| c.domain.as_deref()) {
+            line("domain", &domain)?;
+        }
         line("machine", &self.machine.unwrap_or("not said"))?;
         if !self.capabilities.is_empty() {
             line("capabilities", &self.capabilities.join(", "))?;

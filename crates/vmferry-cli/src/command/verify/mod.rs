@@ -7,10 +7,10 @@ mod stream;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use vmferry_store::StoreError;
 
 use super::DAMAGED;
 use crate::args::{Global, Verify};
+use crate::damage::{is_damage, is_no_machine, is_of_store};
 use crate::ui;
 use crate::view::named::Named;
 use report::Report;
@@ -20,15 +20,19 @@ use report::Report;
 /// # Errors
 /// There is nothing of this name, or it cannot be read. Damage is a result.
 pub fn run(global: &Global, verify: &Verify) -> Result<ExitCode> {
-    let report = match Named::open(global, &verify.what) {
-        Ok(Named::Stream(stream)) => stream::verify(global, verify, *stream)?,
-        Ok(Named::Checkpoint(checkpoint)) => checkpoint::verify(global, verify, &checkpoint),
-        // What it is made of is missing or wrong: that is what was to be found out.
+    let report = match look(global, verify) {
+        Ok(report) => report,
+        // That is what was to be found out, whichever layer has found it.
         Err(error) if is_damage(&error) => {
-            let mut report = Report::new(verify, "checkpoint");
+            let what = match is_of_store(&error) {
+                true => "checkpoint",
+                false => "stream",
+            };
+            let mut report = Report::new(verify, what);
             report.damage(ui::chain(&error));
             report
         }
+        Err(error) if is_no_machine(&error) => Report::no_machine(verify, ui::chain(&error)),
         Err(error) => return Err(error),
     };
     if global.json {
@@ -43,10 +47,9 @@ pub fn run(global: &Global, verify: &Verify) -> Result<ExitCode> {
     })
 }
 
-fn is_damage(error: &anyhow::Error) -> bool {
-    let mut causes = error.chain();
-    causes.any(|cause| {
-        let store = cause.downcast_ref::<StoreError>();
-        store.is_some_and(|error| error.is_damage() || matches!(error, StoreError::Missing { .. }))
-    })
+fn look<'a>(global: &Global, verify: &'a Verify) -> Result<Report<'a>> {
+    match Named::open(global, &verify.what)? {
+        Named::Stream(stream) => stream::verify(global, verify, *stream),
+        Named::Checkpoint(checkpoint) => Ok(checkpoint::verify(global, verify, &checkpoint)),
+    }
 }

@@ -8,6 +8,9 @@ use vmferry::error::FormatError;
 use crate::args::Verify;
 use crate::command::SCHEMA;
 
+/// What something is that holds no machine.
+const NO_MACHINE: &str = "unknown";
+
 /// Damages that are listed; behind the first ones, one is like the other.
 const LISTED: usize = 20;
 
@@ -19,6 +22,10 @@ pub(super) struct Report<'a> {
     what: &'static str,
     sound: bool,
     quick: bool,
+    /// Whether offsets are those in decompressed data.
+    decompressed: bool,
+    /// What it is, where it is not a whole machine.
+    part: Option<&'static str>,
     /// What is wrong, the first first.
     damages: Vec<Damage>,
     /// Damages beyond those that are listed.
@@ -48,11 +55,25 @@ impl<'a> Report<'a> {
             what,
             sound: true,
             quick: verify.quick,
+            decompressed: false,
+            part: None,
             damages: Vec::new(),
             more_damages: 0,
             proven: Vec::new(),
             not_proven: Vec::new(),
         }
+    }
+
+    /// It is something else, which was looked at.
+    pub(super) fn no_machine(verify: &'a Verify, what: String) -> Self {
+        let mut report = Self::new(verify, NO_MACHINE);
+        report.damage(what);
+        report
+    }
+
+    /// From now on, offsets are those in decompressed data.
+    pub(super) fn set_decompressed(&mut self) {
+        self.decompressed = true;
     }
 
     pub(super) fn is_sound(&self) -> bool {
@@ -65,6 +86,11 @@ impl<'a> Report<'a> {
 
     pub(super) fn not_proven(&mut self, what: impl Into<String>) {
         self.not_proven.push(what.into());
+    }
+
+    /// It is only a part of a machine.
+    pub(super) fn part(&mut self, part: &'static str) {
+        self.part = Some(part);
     }
 
     /// Something is wrong in a stream.
@@ -97,8 +123,18 @@ impl<'a> Report<'a> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.what == NO_MACHINE {
+            writeln!(f, "{} is no saved machine\n", self.name)?;
+            let said = self.damages.iter();
+            return said
+                .into_iter()
+                .try_for_each(|said| writeln!(f, "{}", said.what));
+        }
         let verdict = if self.sound { "sound" } else { "damaged" };
-        writeln!(f, "{} is {verdict}", self.name)?;
+        match self.part {
+            Some(part) => writeln!(f, "{} is {verdict}, but no machine: {part}", self.name)?,
+            None => writeln!(f, "{} is {verdict}", self.name)?,
+        }
         let mut list = |heading: &str, lines: &mut dyn Iterator<Item = &str>| {
             let mut lines = lines.peekable();
             if lines.peek().is_some() {
@@ -111,7 +147,11 @@ impl fmt::Display for Report<'_> {
             more => Some(format!("and {more} more")),
         };
         let damages = self.damages.iter().map(|damage| damage.what.as_str());
-        list("Damage", &mut damages.chain(more.as_deref()))?;
+        let heading = match self.decompressed {
+            true => "Damage (offsets are those in the decompressed data)",
+            false => "Damage",
+        };
+        list(heading, &mut damages.chain(more.as_deref()))?;
         list("Proven", &mut self.proven.iter().map(String::as_str))?;
         list(
             "Not proven",

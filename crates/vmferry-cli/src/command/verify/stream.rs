@@ -7,6 +7,7 @@ use vmferry::ram::BlockIndex;
 
 use super::report::Report;
 use crate::args::{Global, Verify};
+use crate::devices_alone::{DEVICES_ALONE, is_devices_alone};
 use crate::saved::SEVERAL_CHANNELS;
 use crate::ui::{self, PassProgress};
 use crate::view::count;
@@ -28,11 +29,33 @@ pub(super) fn verify<'a>(
     let mut show = |offset| progress.show(offset);
     let scanned = stream.read(&mut show)?;
     let may_lack_channels = scanned.may_lack_channels();
-    let Scanned { scan, outcome, .. } = scanned;
+    if scanned.container.is_compressed() {
+        report.set_decompressed();
+    }
+    for damage in scanned.findings.damages() {
+        report.damage(damage.to_string());
+    }
+    match scanned.stream_error() {
+        Some(Error::Format(error)) => report.format_error(error),
+        Some(error) if error.is_damage() => report.damage(error.to_string()),
+        _ => {}
+    }
+    let Scanned {
+        scan,
+        findings,
+        outcome,
+        ..
+    } = scanned;
     match outcome {
         Ok(summary) => structure(&mut report, &summary, &scan),
-        Err(Error::Format(error)) => report.format_error(&error),
+        Err(error) if error.is_damage() => {}
         Err(error) => return Err(error.into()),
+    }
+    if is_devices_alone(&scan.state, &scan.table) {
+        report.part(DEVICES_ALONE);
+    }
+    for note in findings.notes() {
+        report.not_proven(format!("what was passed over: {note}"));
     }
     if may_lack_channels {
         report.not_proven(format!("that this is all of it: {SEVERAL_CHANNELS}"));
@@ -51,9 +74,11 @@ pub(super) fn verify<'a>(
 fn structure(report: &mut Report<'_>, summary: &Summary, scan: &Scan<'_>) {
     let bytes = ui::bytes(summary.bytes);
     report.proven(format!("the structure of all {bytes}, to the last byte"));
-    let records = count(summary.pages, "page record");
-    let blocks = count(scan.blocks.len() as u64, "RAM block");
-    report.proven(format!("{records} of {blocks}, each inside its block"));
+    if !scan.blocks.is_empty() {
+        let records = count(summary.pages, "page record");
+        let blocks = count(scan.blocks.len() as u64, "RAM block");
+        report.proven(format!("{records} of {blocks}, each inside its block"));
+    }
     if summary.xbzrle_pages + summary.compressed_pages > 0 {
         let xbzrle = count(summary.xbzrle_pages, "page");
         let compressed = count(summary.compressed_pages, "page");

@@ -14,7 +14,8 @@ pub use header::{Format, Header, LEN, MAGIC, Written};
 pub use write::{WriteError, write};
 
 use crate::error::{Error, FormatError};
-use crate::wire::{Source, limits};
+use crate::load::Mode;
+use crate::wire::Source;
 
 /// Bytes of a data area. Domains have some 10 KiB of XML, and libvirt leaves 64 KiB for changes.
 pub const DATA: u32 = 16 << 20;
@@ -39,6 +40,8 @@ pub struct Decoded {
     pub header: Header,
     /// What is in it.
     pub image: Image,
+    /// What is wrong with its texts, where that is no error.
+    pub damage: Option<FormatError>,
 }
 
 impl Image {
@@ -47,34 +50,54 @@ impl Image {
     /// # Errors
     /// It is none, ends early, or its texts are none.
     pub fn decode(source: &mut impl Source) -> Result<Decoded, Error> {
-        const WHAT: &str = "the data area of a libvirt save image";
+        Self::decode_in(source, Mode::Strict)
+    }
+
+    /// As [`decode`](Self::decode); in rescue mode, texts that are cut or damaged are taken as far as they go. Then nothing
+    /// more comes, or the stream.
+    ///
+    /// # Errors
+    /// As for [`decode`](Self::decode); in rescue mode, only for the header.
+    pub fn decode_in(source: &mut impl Source, mode: Mode) -> Result<Decoded, Error> {
         let header = Header::decode(&source.array("the header of a libvirt save image")?)?;
         let at = source.position();
-        let mut left = usize::try_from(header.data_len).unwrap_or(usize::MAX);
-        let mut data = Vec::with_capacity(left);
-        while left > 0 {
-            let piece = left.min(limits::TAKE);
-            data.extend_from_slice(source.take(piece, WHAT)?);
-            left -= piece;
+        let (data, mut damage) = data(source, header.data_len)?;
+        if mode == Mode::Strict {
+            damage.take().map_or(Ok(()), Err)?;
         }
         let cookie_at = header
             .cookie_offset
-            .map_or(data.len(), |offset| offset as usize);
+            .map_or(data.len(), |offset| data.len().min(offset as usize));
         let (xml, cookie) = data.split_at_checked(cookie_at).unwrap_or_default();
+        let mut text = |bytes, at, what| match text(bytes, at, what) {
+            Err((text, error)) if mode == Mode::Rescue => {
+                damage.get_or_insert(error);
+                Ok(text)
+            }
+            Err((_, error)) => Err(error),
+            Ok(text) => Ok(text),
+        };
+        let cookie = text(
+            cookie,
+            at.saturating_add(cookie_at as u64),
+            "the cookie of a libvirt save image",
+        )?;
         let xml = text(xml, at, "the domain's XML")?;
-        if xml.is_empty() {
+        if xml.is_empty() && mode == Mode::Strict {
             let what = "the domain's XML";
             return Err(FormatError::unexpected(at, what, "some text", "none").into());
         }
-        let at = at.saturating_add(cookie_at as u64);
-        let cookie = text(cookie, at, "the cookie of a libvirt save image")?;
         let image = Self {
             xml,
             cookie: Some(cookie).filter(|cookie| !cookie.is_empty()),
             was_running: header.was_running,
             format: header.format,
         };
-        Ok(Decoded { header, image })
+        Ok(Decoded {
+            header,
+            image,
+            damage,
+        })
     }
 
     /// The header and the data area of an image, from the beginning to where the stream begins; `None`
@@ -107,15 +130,36 @@ impl Image {
 /// Room for changes behind the texts.
 const PADDING: usize = 64 << 10;
 
-/// The text in a part of the data area: it ends with a NUL, and the rest is padding.
-fn text(bytes: &[u8], at: u64, what: &'static str) -> Result<String, FormatError> {
+/// The data area; or what there is of it, and where it ends early.
+fn data(source: &mut impl Source, len: u32) -> Result<(Vec<u8>, Option<FormatError>), Error> {
+    const WHAT: &str = "the data area of a libvirt save image";
+    let at = source.position();
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    let mut data = Vec::with_capacity(len);
+    while data.len() < len {
+        let piece = source.peek_some()?.len().min(len - data.len());
+        if piece == 0 {
+            let got = data.len() as u64;
+            let cut = FormatError::truncated(at, WHAT, len as u64, got);
+            return Ok((data, Some(cut)));
+        }
+        data.extend_from_slice(source.take(piece, WHAT)?);
+    }
+    Ok((data, None))
+}
+
+/// The text in a part of the data area: it ends with a NUL, and the rest is padding. Where it is none, what of it is, and
+/// what is wrong.
+fn text(bytes: &[u8], at: u64, what: &'static str) -> Result<String, (String, FormatError)> {
     let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    let text = std::str::from_utf8(text);
-    let text = text.map_err(|error| {
-        let at = at.saturating_add(error.valid_up_to() as u64);
-        FormatError::unexpected(at, what, "UTF-8 text", "other bytes")
-    })?;
-    Ok(text.to_owned())
+    match std::str::from_utf8(text) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(error) => {
+            let at = at.saturating_add(error.valid_up_to() as u64);
+            let error = FormatError::unexpected(at, what, "UTF-8 text", "other bytes");
+            Err((String::from_utf8_lossy(text).into_owned(), error))
+        }
+    }
 }
 
 #[cfg(test)]
