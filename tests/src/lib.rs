@@ -30,6 +30,7 @@
 //! # }
 //! ```
 
+mod block_device;
 mod browser;
 pub mod cache;
 pub mod captures;
@@ -57,6 +58,7 @@ pub mod vmferry;
 mod volatility;
 mod wait;
 
+pub use block_device::BlockDevice;
 pub use browser::Browser;
 pub use console::{Console, Line, Listener};
 pub use core_file::CoreFile;
