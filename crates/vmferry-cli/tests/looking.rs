@@ -163,7 +163,9 @@ fn damaged(place: &Place, what: &str) {
     if code == 1 {
         let report = json("verify", &verified).expect("a result");
         assert_eq!(report["sound"], false, "{what}");
-        assert!(report["damages"][0]["offset"].is_u64(), "{what}: {report}");
+        // What is nothing of a stream has no place in it.
+        let has_place = report["damages"][0]["offset"].is_u64() || report["what"] == "unknown";
+        assert!(has_place, "{what}: {report}");
     }
     for words in ["diff s s", "diff s s --json"] {
         assert_eq!(ended(words, &place.run(words)), 2, "{what}: {words}");
@@ -242,12 +244,10 @@ fn a_stream_with_something_else_in_it_is_damaged_and_garbage_is_no_stream() {
             "verify s --json",
             "diff s s",
         ] {
-            assert_eq!(
-                ended(words, &place.run(words)),
-                2,
-                "{words}: {} bytes",
-                garbage.len()
-            );
+            // It was looked at, which is what 'verify' is for.
+            let expected = if words.starts_with("verify") { 1 } else { 2 };
+            let code = ended(words, &place.run(words));
+            assert_eq!(code, expected, "{words}: {} bytes", garbage.len());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use vmferry::container::{Container, Findings, Opened, OpenedChannel, read_out};
 use vmferry::error::{Error, FormatError, FormatErrorKind};
 use vmferry::load::{
@@ -169,11 +169,13 @@ impl Stream {
         match outcome {
             // Where not even the header is one, there is nothing to describe.
             Err(Error::Format(error)) if is_bare && error.at < header::LEN as u64 => {
-                let not_so = match names.is_empty() {
-                    true => "this is no migration stream",
-                    false => "these are not the channels of one migration",
+                let error = match names.is_empty() {
+                    true => anyhow::Error::from(error).context("this is no migration stream"),
+                    // Each may be sound: they were put together wrongly.
+                    false => {
+                        anyhow!("{error}").context("these are not the channels of one migration")
+                    }
                 };
-                let error = anyhow::Error::from(error).context(not_so);
                 Err(error.context(format!("cannot look into {}", self.name)))
             }
             outcome => Ok(Scanned {
