@@ -1,4 +1,4 @@
-//! Which host pages are taken: one bit each, set once, by the thread that will send the page.
+//! Which host pages are taken: one bit each, set once, by the thread that sends the page, when it has the channel.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,7 +86,8 @@ impl Claims {
             .is_none_or(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }
 
-    /// Takes the host page with this page: true for the one caller who sends it.
+    /// Takes the host page with this page: true for the one caller that sends it, and does so before it gives the
+    /// channel back.
     #[inline]
     pub(super) fn take(&self, block: BlockIndex, page: PageIndex) -> bool {
         self.word(block, page)

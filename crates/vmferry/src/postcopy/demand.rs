@@ -1,5 +1,6 @@
 //! The thread that answers requests.
 
+use super::fill::{Group, Sent};
 use super::link::Side;
 use super::opening::DEVICES_LOADED;
 use super::{Job, PostcopyError, Progress};
@@ -11,8 +12,9 @@ use crate::wire::return_path::Message;
 impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
     /// Answers requests until the destination says that it is done, or something fails.
     pub(super) fn answer(&self, rx: &mut impl Source) -> Result<(), PostcopyError<P::Error>> {
+        let _closing = self.link.close_on_panic(Side::Demand, self.abort);
         let mut asked = None;
-        let mut group = super::fill::Group::default();
+        let mut group = Group::default();
         loop {
             let message = Message::decode(rx).map_err(PostcopyError::ReturnPath);
             // From here on the fill stands back, until the answer is out or the link is closed: it
@@ -86,16 +88,16 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
     fn answer_one(
         &self,
         (block, page): (BlockIndex, PageIndex),
-        group: &mut super::fill::Group,
+        group: &mut Group,
     ) -> Result<(), PostcopyError<P::Error>> {
-        if !self.claims.take(block, page) {
-            // It is on its way.
+        if self.claims.is_taken(block, page) {
+            // It has been sent, or is being sent at this moment.
             return Ok(());
         }
         self.observer.requested(block, page);
-        let pages = self.claims.group(block, page);
-        Progress::add(&self.progress.on_demand, pages.end - pages.start);
-        self.send_group(block, pages, group, Side::Demand)?;
+        if let Sent::Pages(count) = self.send_group(block, page, group, Side::Demand)? {
+            Progress::add(&self.progress.on_demand, count);
+        }
         self.observer.answered();
         Ok(())
     }

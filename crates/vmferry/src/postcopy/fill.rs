@@ -2,7 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::link::{Sender, Side};
+use super::link::{Closed, Sender, Side};
 use super::{Job, PostcopyError, Progress};
 use crate::error::Error;
 use crate::ram::{BlockIndex, Page, PageIndex, PageKind, PageSource};
@@ -19,7 +19,8 @@ const BATCH_PAGES: usize = 256;
 /// Pages that are read before the link is locked: a host page of 2 MiB and its 4 KiB pages.
 const GROUP_PAGES: u64 = 512;
 
-/// Pages that were read and wait to be sent, in one reused piece of memory.
+/// Pages that were read and wait to be sent, in one reused piece of memory. They are not claimed: until they go
+/// out, a request for one of them is answered as if it had not been read here.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     bytes: Vec<u8>,
@@ -47,28 +48,49 @@ impl Group {
         self.bytes.len() >= BATCH_BYTES || self.pages.len() >= BATCH_PAGES
     }
 
-    /// Puts the pages, in an element that was begun.
-    fn put<W: Outgoing>(&self, sender: &mut Sender<W>, page_len: usize) {
+    /// Puts the pages for which `claim` says yes, in an element that was begun, and returns how many those are.
+    fn put<W: Outgoing>(
+        &self,
+        sender: &mut Sender<W>,
+        page_len: usize,
+        claim: impl Fn(BlockIndex, PageIndex) -> bool,
+    ) -> u64 {
         let mut data = self.bytes.chunks_exact(page_len);
+        let mut count = 0;
         for (block, page, kind) in &self.pages {
             let content = match kind {
                 PageKind::Data => Page::Data(data.next().unwrap_or_default()),
                 // Within a host page that is sent, what was absent reads as zeros.
                 PageKind::Zero | PageKind::Absent => Page::Zero,
             };
-            sender.ram.page(*block, *page, content, &mut sender.tx);
+            if claim(*block, *page) {
+                sender.ram.page(*block, *page, content, &mut sender.tx);
+                count += 1;
+            }
         }
+        count
     }
 }
 
-/// The link was closed because the other thread failed.
-fn closed<P>() -> PostcopyError<P> {
-    PostcopyError::Send(Error::Closed)
+/// What became of a host page that was to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// Its target pages went out: so many.
+    Pages(u64),
+    /// The other thread has sent it, or it need not be sent.
+    Nothing,
+}
+
+impl<P> From<Closed> for PostcopyError<P> {
+    fn from(Closed: Closed) -> Self {
+        Self::Send(Error::Closed)
+    }
 }
 
 impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
     /// Sends every page that nobody asks for first, and then the end of the stream.
     pub(super) fn fill(&self) -> Result<(), PostcopyError<P::Error>> {
+        let _closing = self.link.close_on_panic(Side::Fill, self.abort);
         self.link.wait_for_devices();
         let filled = self
             .fill_ordinary()
@@ -87,7 +109,9 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
         let wanted =
             |block, page| !self.claims.is_grouped(block) && !self.claims.is_taken(block, page);
         let read = self.source.pages(&wanted, &mut |block, page, content| {
-            if self.claims.take(block, page) {
+            // Claimed only when it is sent: nobody knows how long the source takes to show the next page, and
+            // a request for this one must not wait for that.
+            if !self.claims.is_taken(block, page) {
                 batch.push(block, page, content);
             }
             if batch.is_full() {
@@ -108,12 +132,14 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
             return Ok(());
         }
         let mut guard = self.link.lock_for_fill();
-        let sender = guard.as_mut().ok_or_else(closed)?;
+        let sender = guard.sender()?;
         sender.begin(ElementType::Part);
-        batch.put(sender, self.source.page_size().bytes());
+        let count = batch.put(sender, self.source.page_size().bytes(), |block, page| {
+            self.claims.take(block, page)
+        });
         sender.end();
         sender.tx.flush().map_err(PostcopyError::Send)?;
-        Progress::add(&self.progress.sent, batch.pages.len() as u64);
+        Progress::add(&self.progress.sent, count);
         batch.clear();
         Ok(())
     }
@@ -126,24 +152,24 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
                 continue;
             }
             for page in self.claims.host_pages(block) {
-                if self.claims.take(block, page) {
-                    let pages = self.claims.group(block, page);
-                    self.send_group(block, pages, &mut group, Side::Fill)?;
+                if !self.claims.is_taken(block, page) {
+                    self.send_group(block, page, &mut group, Side::Fill)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Sends the target pages of one host page back to back. For the fill, a host page that is
-    /// wholly absent is left out.
+    /// Sends the target pages of the host page with `page`, back to back, unless the other thread has been faster.
+    /// For the fill, a host page that is wholly absent is left out: it stays to be asked for.
     pub(super) fn send_group(
         &self,
         block: BlockIndex,
-        pages: Range<u64>,
+        page: PageIndex,
         group: &mut Group,
         side: Side,
-    ) -> Result<(), PostcopyError<P::Error>> {
+    ) -> Result<Sent, PostcopyError<P::Error>> {
+        let pages = self.claims.group(block, page);
         let count = pages.end - pages.start;
         let mut from = pages.start;
         self.read_group(block, from..pages.end.min(from + GROUP_PAGES), group)?;
@@ -152,16 +178,24 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
             .iter()
             .all(|(_, _, kind)| *kind == PageKind::Absent);
         if side == Side::Fill && absent && group.pages.len() as u64 == count {
-            return Ok(());
+            return Ok(Sent::Nothing);
         }
         let mut guard = match side {
             Side::Fill => self.link.lock_for_fill(),
             Side::Demand => self.link.lock_for_answer(),
         };
-        let sender = guard.as_mut().ok_or_else(closed)?;
+        // After the end, the destination has filled what was absent with zeros, and reads no more.
+        if guard.is_ended() {
+            return Ok(Sent::Nothing);
+        }
+        let sender = guard.sender()?;
+        // The page is in hand, and the channel too: from here on it is on its way.
+        if !self.claims.take(block, page) {
+            return Ok(Sent::Nothing);
+        }
         sender.begin(ElementType::Part);
         loop {
-            group.put(sender, self.source.page_size().bytes());
+            group.put(sender, self.source.page_size().bytes(), |_, _| true);
             from += group.pages.len() as u64;
             if from >= pages.end {
                 break;
@@ -173,7 +207,7 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
         sender.end();
         sender.tx.flush().map_err(PostcopyError::Send)?;
         Progress::add(&self.progress.sent, count);
-        Ok(())
+        Ok(Sent::Pages(count))
     }
 
     fn read_group(
@@ -197,13 +231,14 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
         Ok(())
     }
 
-    /// Ends the stream: every page has been claimed, and every claimed page has been sent, because
+    /// Ends the stream: every page that is not absent has been claimed, and every claimed page has been sent, because
     /// the link is given to the fill only when no answer is under way.
     fn end(&self) -> Result<(), PostcopyError<P::Error>> {
         let mut guard = self.link.lock_behind();
-        let sender = guard.as_mut().ok_or_else(closed)?;
-        if let Some(mut urgent) = self.link.lock_urgent() {
-            let urgent = urgent.as_mut().ok_or_else(closed)?;
+        let sender = guard.sender()?;
+        let mut urgent = self.link.lock_urgent();
+        if let Some(urgent) = &mut urgent {
+            let urgent = urgent.sender()?;
             if self.preempt_eos {
                 urgent.tx.put(&EOS_RECORD);
             }
@@ -213,7 +248,12 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
         sender.end();
         sender.tx.put(&[ElementType::Eof as u8]);
         sender.tx.flush().map_err(PostcopyError::Send)?;
-        drop(guard);
+        // Before an answer can have either channel.
+        guard.set_ended();
+        if let Some(urgent) = &mut urgent {
+            urgent.set_ended();
+        }
+        drop((guard, urgent));
         self.observer.all_sent();
         Ok(())
     }

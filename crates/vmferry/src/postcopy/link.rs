@@ -14,12 +14,50 @@ use crate::wire::section::ElementType;
 /// the answering thread announces itself first, and the fill stands back while it is announced.
 #[derive(Debug)]
 pub(super) struct Link<W> {
-    sender: Mutex<Option<Sender<W>>>,
-    urgent: Option<Mutex<Option<Sender<W>>>>,
+    main: Mutex<State<W>>,
+    urgent: Option<Mutex<State<W>>>,
     /// Never held while something is sent.
     gate: Mutex<Gate>,
     changed: Condvar,
     failed_first: AtomicU8,
+}
+
+/// A channel, while it lasts.
+#[derive(Debug)]
+enum State<W> {
+    /// Pages can be sent.
+    Open(Sender<W>),
+    /// Every page and the end of the stream have been sent.
+    Ended,
+    /// Nothing more may be sent, because one of the threads has failed.
+    Closed,
+}
+
+/// The link was closed because one of the threads failed.
+#[derive(Debug)]
+pub(super) struct Closed;
+
+/// A channel, for one of the threads alone.
+pub(super) struct Guard<'a, W>(MutexGuard<'a, State<W>>);
+
+impl<W> Guard<'_, W> {
+    /// What sends.
+    pub(super) fn sender(&mut self) -> Result<&mut Sender<W>, Closed> {
+        match &mut *self.0 {
+            State::Open(sender) => Ok(sender),
+            State::Ended | State::Closed => Err(Closed),
+        }
+    }
+
+    /// The end of the stream has been sent.
+    pub(super) fn set_ended(&mut self) {
+        *self.0 = State::Ended;
+    }
+
+    /// Whether the end of the stream has been sent.
+    pub(super) fn is_ended(&self) -> bool {
+        matches!(*self.0, State::Ended)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -83,8 +121,8 @@ pub(super) struct Announced<'a, W> {
 impl<W> Link<W> {
     pub(super) fn new(sender: Sender<W>, urgent: Option<Sender<W>>) -> Self {
         Self {
-            sender: Mutex::new(Some(sender)),
-            urgent: urgent.map(|urgent| Mutex::new(Some(urgent))),
+            main: Mutex::new(State::Open(sender)),
+            urgent: urgent.map(|urgent| Mutex::new(State::Open(urgent))),
             gate: Mutex::default(),
             changed: Condvar::new(),
             failed_first: AtomicU8::new(0),
@@ -120,43 +158,42 @@ impl<W> Link<W> {
         }
     }
 
-    /// The sender; `None` if the link was closed.
-    fn lock(&self) -> MutexGuard<'_, Option<Sender<W>>> {
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_main(&self) -> Guard<'_, W> {
+        Guard(self.main.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The channel for requested pages alone, where there is one; `None` in it if the link was closed.
-    pub(super) fn lock_urgent(&self) -> Option<MutexGuard<'_, Option<Sender<W>>>> {
+    /// The channel for requested pages alone, where there is one.
+    pub(super) fn lock_urgent(&self) -> Option<Guard<'_, W>> {
         let urgent = self.urgent.as_ref()?;
-        Some(urgent.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(Guard(urgent.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// The sender for an answer; `None` if the link was closed.
-    pub(super) fn lock_for_answer(&self) -> MutexGuard<'_, Option<Sender<W>>> {
-        self.lock_urgent().unwrap_or_else(|| self.lock())
+    /// The channel for an answer.
+    pub(super) fn lock_for_answer(&self) -> Guard<'_, W> {
+        self.lock_urgent().unwrap_or_else(|| self.lock_main())
     }
 
-    /// The sender for the fill, which stands back behind answers on the same channel; `None` if the link was
-    /// closed.
-    pub(super) fn lock_for_fill(&self) -> MutexGuard<'_, Option<Sender<W>>> {
+    /// The channel for the fill, which stands back behind answers on the same channel.
+    pub(super) fn lock_for_fill(&self) -> Guard<'_, W> {
         match &self.urgent {
-            Some(_) => self.lock(),
+            Some(_) => self.lock_main(),
             None => self.lock_behind(),
         }
     }
 
-    /// The sender, once no answer is announced; `None` if the link was closed.
-    pub(super) fn lock_behind(&self) -> MutexGuard<'_, Option<Sender<W>>> {
+    /// The main channel, once no answer is announced.
+    pub(super) fn lock_behind(&self) -> Guard<'_, W> {
         loop {
             let mut gate = self.gate();
-            while gate.announced > 0 {
+            while gate.announced > 0 && !gate.closed {
                 gate = self.wait(gate);
             }
             drop(gate);
-            let sender = self.lock();
+            let main = self.lock_main();
             // An answer that was announced meanwhile goes first.
-            if self.gate().announced == 0 {
-                return sender;
+            let gate = self.gate();
+            if gate.announced == 0 || gate.closed {
+                return main;
             }
         }
     }
@@ -170,9 +207,9 @@ impl<W> Link<W> {
         if first.is_ok() {
             abort();
         }
-        *self.lock() = None;
+        *self.lock_main().0 = State::Closed;
         if let Some(mut urgent) = self.lock_urgent() {
-            *urgent = None;
+            *urgent.0 = State::Closed;
         }
         self.gate().closed = true;
         self.changed.notify_all();
@@ -182,11 +219,43 @@ impl<W> Link<W> {
     pub(super) fn failed_first(&self, side: Side) -> bool {
         self.failed_first.load(Ordering::SeqCst) == side as u8
     }
+
+    /// Closes the channels when the thread of `side` panics: the other one would wait for it, or end the stream
+    /// without a page that it had claimed.
+    pub(super) fn close_on_panic<'a>(
+        &'a self,
+        side: Side,
+        abort: &'a (dyn Fn() + Sync),
+    ) -> CloseOnPanic<'a, W> {
+        CloseOnPanic {
+            link: self,
+            side,
+            abort,
+        }
+    }
+}
+
+/// Closes the link when it is dropped by a panic.
+pub(super) struct CloseOnPanic<'a, W> {
+    link: &'a Link<W>,
+    side: Side,
+    abort: &'a (dyn Fn() + Sync),
+}
+
+impl<W> Drop for CloseOnPanic<'_, W> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.link.fail(self.side, self.abort);
+        }
+    }
 }
 
 impl<W> Drop for Announced<'_, W> {
     fn drop(&mut self) {
-        self.link.gate().announced -= 1;
-        self.link.changed.notify_all();
+        // After a panic the fill stands back until the link is closed: a page may be claimed and not sent.
+        if !std::thread::panicking() {
+            self.link.gate().announced -= 1;
+            self.link.changed.notify_all();
+        }
     }
 }

@@ -22,8 +22,9 @@
 //! * **Faults come before the guest runs**: QEMU's main thread touches RAM while it loads devices,
 //!   and its monitor is dead meanwhile. So requests are served from a thread of their own, from the
 //!   moment the package goes out.
-//! * **A page is sent once**: placing a page twice stops the migration. A page is claimed, by
-//!   whichever of the two threads comes first, before it is read.
+//! * **A page is sent once**: placing a page twice stops the migration. A page is claimed by whichever of the two
+//!   threads first has it in hand and may send it. Nothing is claimed that is not being sent, so a request never
+//!   waits for what the source does for the other thread.
 //! * **The end of the stream means complete**: QEMU turns every page that is still missing into
 //!   zeros, and says `completed`. So the end is sent only after every page; whatever goes wrong
 //!   before that, the channel closes without it, and QEMU waits in `postcopy-paused`.
