@@ -170,7 +170,7 @@ impl WriteChannel for ExecWriter {
         Some(Arc::clone(&self.half.process) as _)
     }
 
-    fn close(mut self) -> io::Result<()> {
+    fn close(&mut self) -> io::Result<()> {
         self.input = None;
         self.half.done()
     }

@@ -29,6 +29,7 @@ mod file;
 mod follow;
 mod memory;
 mod null;
+mod pointers;
 mod poll;
 mod socket;
 mod std_io;

@@ -295,7 +295,7 @@ impl WriteChannel for SocketWriter {
         Some(Arc::new(ShutSocket(Arc::clone(&self.fd))))
     }
 
-    fn close(self) -> io::Result<()> {
+    fn close(&mut self) -> io::Result<()> {
         self.end()
     }
 }

@@ -92,14 +92,12 @@ pub trait WriteChannel {
         None
     }
 
-    /// Ends the channel in this direction, and tells whether everything was well up to its end.
+    /// Ends the channel in this direction, and tells whether everything was well up to its end. Nothing can be
+    /// written after that.
     ///
     /// # Errors
     /// What the transport says; of a child process, that it has failed.
-    fn close(self) -> io::Result<()>
-    where
-        Self: Sized,
-    {
+    fn close(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

@@ -33,9 +33,8 @@ pub use place::{Part, ReadAt};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::channel::{ReadChannel, SegmentMut};
+use crate::channel::ReadChannel;
 use crate::load::Mode;
 
 /// What a stream was wrapped in.
@@ -91,28 +90,6 @@ pub struct Wanted {
     /// What is done with a container that is damaged. In rescue mode, what can be taken of it is opened, and
     /// [`Opened::findings`] tells what is wrong.
     pub mode: Mode,
-}
-
-impl ReadChannel for Box<dyn ReadChannel + Send> {
-    fn read_segments(&mut self, segments: &mut [SegmentMut<'_>]) -> io::Result<usize> {
-        (**self).read_segments(segments)
-    }
-
-    fn read_ahead(&self) -> usize {
-        (**self).read_ahead()
-    }
-
-    fn skip(&mut self, n: u64) -> io::Result<bool> {
-        (**self).skip(n)
-    }
-
-    fn expect_end(&mut self) {
-        (**self).expect_end();
-    }
-
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        (**self).wait(timeout)
-    }
 }
 
 impl Container {

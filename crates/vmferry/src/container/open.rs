@@ -15,7 +15,7 @@ use super::{
 use crate::channel::{self, ReadChannel, Std};
 use crate::error::{Damage, Error, FormatError};
 use crate::load::{Channels, Mode};
-use crate::stream::Reader;
+use crate::stream::{OnWouldBlock, Reader, ReaderConfig};
 use crate::wire::header;
 
 /// How often something may be compressed. Twice is a mistake that happens; more would be made to keep us busy, because
@@ -90,7 +90,12 @@ pub(super) fn file_of(
         (None, 0) => channel::File::new(file),
         _ => channel::File::from_offset(file, offset)?,
     };
-    let mut reader = Reader::new(Box::new(channel) as Channel);
+    // A decompressor cannot be taken up again in its middle.
+    let config = ReaderConfig {
+        on_would_block: OnWouldBlock::Wait,
+        ..ReaderConfig::default()
+    };
+    let mut reader = Reader::with_config(Box::new(channel) as Channel, &config);
     let head = reader.peek_up_to(qcow2::MAGIC.len())?;
     if head == qcow2::MAGIC {
         let (_, place) = places.ok_or(ContainerError::Pipe)?;

@@ -16,6 +16,18 @@ pub trait ReadAt: Send + Sync {
     fn read_exact_at(&self, room: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<T: ReadAt + ?Sized> ReadAt for $pointer {
+            fn read_exact_at(&self, room: &mut [u8], offset: u64) -> io::Result<()> {
+                (**self).read_exact_at(room, offset)
+            }
+        }
+    )*};
+}
+
+forward!(&T, Box<T>, Arc<T>);
+
 impl ReadAt for Vec<u8> {
     fn read_exact_at(&self, room: &mut [u8], offset: u64) -> io::Result<()> {
         let start = usize::try_from(offset).unwrap_or(usize::MAX);

@@ -1,9 +1,10 @@
 //! A channel of which a part was read already, to see what it is.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::channel::{ReadChannel, SegmentMut};
+use crate::channel::{Capabilities, ReadChannel, SegmentMut, Shutdown};
 
 /// What was read already, and then the rest.
 pub(super) struct Prefixed<C> {
@@ -34,6 +35,17 @@ impl<C: ReadChannel> ReadChannel for Prefixed<C> {
         Ok(read)
     }
 
+    fn skip(&mut self, n: u64) -> io::Result<bool> {
+        let left = self.head.len() - self.at;
+        match n.checked_sub(left as u64) {
+            Some(beyond) if !self.rest.skip(beyond)? => return Ok(false),
+            Some(_) => self.at = self.head.len(),
+            // It is less than what is left.
+            None => self.at += usize::try_from(n).unwrap_or(left),
+        }
+        Ok(true)
+    }
+
     fn read_ahead(&self) -> usize {
         self.rest.read_ahead()
     }
@@ -47,5 +59,19 @@ impl<C: ReadChannel> ReadChannel for Prefixed<C> {
             return Ok(());
         }
         self.rest.wait(timeout)
+    }
+
+    /// Offsets would be those of the rest, and a descriptor could belong to a byte that was read already.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            seek: false,
+            positioned: false,
+            descriptors: false,
+            ..self.rest.capabilities()
+        }
+    }
+
+    fn shutdown_handle(&self) -> Option<Arc<dyn Shutdown>> {
+        self.rest.shutdown_handle()
     }
 }

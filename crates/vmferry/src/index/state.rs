@@ -1,5 +1,7 @@
 //! A saved machine, whatever it is kept in.
 
+use std::sync::Arc;
+
 use super::{Index, IndexError};
 use crate::load::Image;
 use crate::ram::PageSource;
@@ -15,6 +17,27 @@ pub trait SavedState: PageSource {
 
     /// What it is kept in, for people: `a libvirt save image (zstd)`.
     fn kept_in(&self) -> String;
+}
+
+macro_rules! forward {
+    ($($pointer:ty: $($bound:path),*;)*) => {$(
+        impl<S: SavedState + ?Sized $(+ $bound)*> SavedState for $pointer {
+            fn state(&self) -> Result<MachineState, Self::Error> {
+                (**self).state()
+            }
+
+            fn kept_in(&self) -> String {
+                (**self).kept_in()
+            }
+        }
+    )*};
+}
+
+forward! {
+    &S: ;
+    &mut S: ;
+    Box<S>: ;
+    Arc<S>: Send;
 }
 
 impl SavedState for Index {

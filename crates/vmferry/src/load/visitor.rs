@@ -208,3 +208,82 @@ pub trait Visitor {
         Ok(())
     }
 }
+
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        /// Forwards everything, also what has a default.
+        #[deny(clippy::missing_trait_methods)]
+        impl<V: Visitor + ?Sized> Visitor for $pointer {
+            type Error = V::Error;
+
+            fn configuration(&mut self, configuration: &Configuration) -> Result<(), V::Error> {
+                (**self).configuration(configuration)
+            }
+
+            fn ram_blocks(
+                &mut self,
+                blocks: &RamBlocks,
+                page_size: PageSize,
+            ) -> Result<(), V::Error> {
+                (**self).ram_blocks(blocks, page_size)
+            }
+
+            #[inline]
+            fn page(
+                &mut self,
+                block: BlockIndex,
+                page: PageIndex,
+                content: Page<'_>,
+                origin: Origin,
+            ) -> Result<(), V::Error> {
+                (**self).page(block, page, content, origin)
+            }
+
+            fn mapped_block(
+                &mut self,
+                block: BlockIndex,
+                bitmap: &Bitmap,
+                offset: u64,
+            ) -> Result<MappedPages, V::Error> {
+                (**self).mapped_block(block, bitmap, offset)
+            }
+
+            fn differences(
+                &mut self,
+                block: BlockIndex,
+                page: PageIndex,
+                differences: &[u8],
+                origin: Origin,
+            ) -> Result<(), V::Error> {
+                (**self).differences(block, page, differences, origin)
+            }
+
+            fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), V::Error> {
+                (**self).device(section)
+            }
+
+            fn vmdesc(&mut self, json: &[u8]) -> Result<(), V::Error> {
+                (**self).vmdesc(json)
+            }
+
+            fn dirty_bitmap(
+                &mut self,
+                node: &str,
+                bitmap: &str,
+                content: &dirty_bitmap::Content,
+            ) -> Result<(), V::Error> {
+                (**self).dirty_bitmap(node, bitmap, content)
+            }
+
+            fn element(&mut self, element: &Element<'_>) -> Result<(), V::Error> {
+                (**self).element(element)
+            }
+
+            fn assumption(&mut self, assumption: &Assumption) -> Result<(), V::Error> {
+                (**self).assumption(assumption)
+            }
+        }
+    )*};
+}
+
+forward!(&mut V, Box<V>);

@@ -114,6 +114,37 @@ pub trait Observer: Sync {
     fn all_sent(&self) {}
 }
 
+macro_rules! forward {
+    ($($pointer:ty: $($bound:path),*;)*) => {$(
+        /// Forwards everything, also what has a default.
+        #[deny(clippy::missing_trait_methods)]
+        impl<O: Observer + ?Sized $(+ $bound)*> Observer for $pointer {
+            fn package_sent(&self) {
+                (**self).package_sent();
+            }
+
+            fn requested(&self, block: BlockIndex, page: PageIndex) {
+                (**self).requested(block, page);
+            }
+
+            fn answered(&self) {
+                (**self).answered();
+            }
+
+            fn all_sent(&self) {
+                (**self).all_sent();
+            }
+        }
+    )*};
+}
+
+forward! {
+    &O: ;
+    &mut O: ;
+    Box<O>: ;
+    std::sync::Arc<O>: Send;
+}
+
 /// An observer that looks away.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unobserved;

@@ -1,6 +1,7 @@
 //! A saved state that can be asked for any page.
 
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
 use super::{BlockIndex, PageIndex, PageSize, RamBlocks};
 
@@ -88,4 +89,55 @@ pub trait PageSource: Sync {
         }
         Ok(())
     }
+}
+
+macro_rules! forward {
+    ($($pointer:ty: $($bound:path),*;)*) => {$(
+        /// Forwards everything, also what has a default.
+        #[deny(clippy::missing_trait_methods)]
+        impl<P: PageSource + ?Sized $(+ $bound)*> PageSource for $pointer {
+            type Error = P::Error;
+
+            fn page_size(&self) -> PageSize {
+                (**self).page_size()
+            }
+
+            fn blocks(&self) -> &RamBlocks {
+                (**self).blocks()
+            }
+
+            fn page(
+                &self,
+                block: BlockIndex,
+                page: PageIndex,
+                out: &mut [u8],
+            ) -> Result<PageKind, P::Error> {
+                (**self).page(block, page, out)
+            }
+
+            fn pages(
+                &self,
+                wanted: &(dyn Fn(BlockIndex, PageIndex) -> bool + Sync),
+                visit: &mut dyn FnMut(BlockIndex, PageIndex, Page<'_>) -> ControlFlow<()>,
+            ) -> Result<(), P::Error> {
+                (**self).pages(wanted, visit)
+            }
+
+            fn pages_of(
+                &self,
+                block: BlockIndex,
+                pages: Range<PageIndex>,
+                visit: &mut dyn FnMut(PageIndex, Page<'_>) -> ControlFlow<()>,
+            ) -> Result<(), P::Error> {
+                (**self).pages_of(block, pages, visit)
+            }
+        }
+    )*};
+}
+
+forward! {
+    &P: ;
+    &mut P: ;
+    Box<P>: ;
+    Arc<P>: Send;
 }

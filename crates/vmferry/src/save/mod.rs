@@ -49,6 +49,22 @@ pub trait Outgoing: Sink {
     fn check(&self) -> Result<(), Error>;
 }
 
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<K: Outgoing + ?Sized> Outgoing for $pointer {
+            fn flush(&mut self) -> Result<(), Error> {
+                (**self).flush()
+            }
+
+            fn check(&self) -> Result<(), Error> {
+                (**self).check()
+            }
+        }
+    )*};
+}
+
+forward!(&mut K, Box<K>);
+
 impl Outgoing for Vec<u8> {
     fn flush(&mut self) -> Result<(), Error> {
         Ok(())

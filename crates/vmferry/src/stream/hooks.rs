@@ -101,6 +101,32 @@ pub trait RamHooks<S: ?Sized> {
     }
 }
 
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        /// Forwards everything, also what has a default.
+        #[deny(clippy::missing_trait_methods)]
+        impl<S: ?Sized, H: RamHooks<S> + ?Sized> RamHooks<S> for $pointer {
+            fn before_iterate(&mut self, stream: &mut S, phase: RamPhase) -> Result<()> {
+                (**self).before_iterate(stream, phase)
+            }
+
+            fn after_iterate(&mut self, stream: &mut S, phase: RamPhase) -> Result<()> {
+                (**self).after_iterate(stream, phase)
+            }
+
+            fn load(&mut self, stream: &mut S, event: LoadEvent<'_>) -> Result<bool> {
+                (**self).load(stream, event)
+            }
+
+            fn save_page(&mut self, stream: &mut S, page: HookedPage) -> Result<SavePage> {
+                (**self).save_page(stream, page)
+            }
+        }
+    )*};
+}
+
+forward!(&mut H, Box<H>);
+
 /// No hooks: every page goes through the stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoHooks;

@@ -39,6 +39,24 @@ pub trait Releaser {
     fn release(&mut self, pages: SentPages<'_>) -> io::Result<()>;
 }
 
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        /// Forwards everything, also what has a default.
+        #[deny(clippy::missing_trait_methods)]
+        impl<R: Releaser + ?Sized> Releaser for $pointer {
+            fn page_size(&self) -> usize {
+                (**self).page_size()
+            }
+
+            fn release(&mut self, pages: SentPages<'_>) -> io::Result<()> {
+                (**self).release(pages)
+            }
+        }
+    )*};
+}
+
+forward!(&mut R, Box<R>);
+
 /// Gives nothing back.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoRelease;

@@ -225,3 +225,82 @@ impl Sink for Vec<u8> {
         self.extend_from_slice(bytes);
     }
 }
+
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        /// Forwards everything, also what has a default.
+        #[deny(clippy::missing_trait_methods)]
+        impl<T: Source> Source for $pointer {
+            #[inline]
+            fn take(&mut self, n: usize, what: &'static str) -> Result<&[u8], Error> {
+                (**self).take(n, what)
+            }
+
+            #[inline]
+            fn peek(&mut self, n: usize) -> Result<&[u8], Error> {
+                (**self).peek(n)
+            }
+
+            fn peek_some(&mut self) -> Result<&[u8], Error> {
+                (**self).peek_some()
+            }
+
+            fn skip(&mut self, n: u64, what: &'static str) -> Result<(), Error> {
+                (**self).skip(n, what)
+            }
+
+            #[inline]
+            fn position(&self) -> u64 {
+                (**self).position()
+            }
+
+            fn expect_end(&mut self) {
+                (**self).expect_end();
+            }
+
+            #[inline]
+            fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Error> {
+                (**self).array(what)
+            }
+
+            #[inline]
+            fn u8(&mut self, what: &'static str) -> Result<u8, Error> {
+                (**self).u8(what)
+            }
+
+            #[inline]
+            fn be16(&mut self, what: &'static str) -> Result<u16, Error> {
+                (**self).be16(what)
+            }
+
+            #[inline]
+            fn be32(&mut self, what: &'static str) -> Result<u32, Error> {
+                (**self).be32(what)
+            }
+
+            #[inline]
+            fn be64(&mut self, what: &'static str) -> Result<u64, Error> {
+                (**self).be64(what)
+            }
+
+            fn name(&mut self, what: &'static str) -> Result<&str, Error> {
+                (**self).name(what)
+            }
+        }
+
+        /// Forwards everything, also what has a default.
+        #[deny(clippy::missing_trait_methods)]
+        impl<T: Sink + ?Sized> Sink for $pointer {
+            #[inline]
+            fn put(&mut self, bytes: &[u8]) {
+                (**self).put(bytes);
+            }
+
+            fn put_name(&mut self, name: &str) {
+                (**self).put_name(name);
+            }
+        }
+    )*};
+}
+
+forward!(&mut T, Box<T>);

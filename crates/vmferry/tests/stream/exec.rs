@@ -62,7 +62,7 @@ fn of_two_halves_the_last_one_tells_how_the_child_went() {
     assert_eq!(reader.get_ref(3).unwrap(), b"abc");
     assert!(reader.at_end().is_err());
 
-    let (rx, tx) = child();
+    let (rx, mut tx) = child();
     drop(rx);
     assert!(tx.close().is_err());
 }

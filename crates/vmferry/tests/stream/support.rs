@@ -99,7 +99,7 @@ impl<T: WriteChannel> WriteChannel for Moody<T> {
         self.inner.shutdown_handle()
     }
 
-    fn close(self) -> io::Result<()> {
+    fn close(&mut self) -> io::Result<()> {
         self.inner.close()
     }
 }
@@ -157,7 +157,7 @@ impl WriteChannel for Recorder {
         Ok(segments.iter().map(Segment::len).sum())
     }
 
-    fn close(self) -> io::Result<()> {
+    fn close(&mut self) -> io::Result<()> {
         self.closed.store(true, Ordering::Relaxed);
         match self.close_error {
             Some(errno) => Err(io::Error::from_raw_os_error(errno)),

@@ -1,6 +1,6 @@
 //! A saved machine whose pages are counted as they are read, until a signal asks to stop.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
@@ -92,6 +92,7 @@ impl Watch {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl PageSource for Watched<'_> {
     type Error = WatchedError;
 
@@ -110,6 +111,22 @@ impl PageSource for Watched<'_> {
         out: &mut [u8],
     ) -> Result<PageKind, WatchedError> {
         Ok(self.saved.page(block, page, out)?)
+    }
+
+    fn pages_of(
+        &self,
+        block: BlockIndex,
+        pages: Range<PageIndex>,
+        visit: &mut dyn FnMut(PageIndex, Page<'_>) -> ControlFlow<()>,
+    ) -> Result<(), WatchedError> {
+        let page_len = self.page_size().bytes() as u64;
+        self.saved.pages_of(block, pages, &mut |page, content| {
+            // Several threads may read at once, so the watch is not held while one of them does.
+            self.watch().count(page_len, content)?;
+            visit(page, content)
+        })?;
+        let interrupted = self.watch().interrupted;
+        interrupted.map_or(Ok(()), |signal| Err(WatchedError::Interrupted(signal)))
     }
 
     fn pages(

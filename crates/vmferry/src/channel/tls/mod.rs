@@ -298,7 +298,7 @@ impl WriteChannel for TlsWriter {
     }
 
     /// Announces the end.
-    fn close(self) -> io::Result<()> {
+    fn close(&mut self) -> io::Result<()> {
         self.session.end()
     }
 }

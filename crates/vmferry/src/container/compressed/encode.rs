@@ -12,7 +12,8 @@ use crate::channel::{Exec, ExecWriter, Segment, Std, WriteChannel};
 /// Compresses what is written into a file, from where it stands. Only [`close`](WriteChannel::close) makes
 /// it whole.
 pub struct Compressor {
-    encoder: Std<Encoder>,
+    /// None once it has been closed.
+    encoder: Option<Std<Encoder>>,
 }
 
 enum Encoder {
@@ -52,7 +53,7 @@ impl Compressor {
             }
         };
         Ok(Self {
-            encoder: Std::new(encoder),
+            encoder: Some(Std::new(encoder)),
         })
     }
 }
@@ -77,11 +78,17 @@ impl Write for Encoder {
 
 impl WriteChannel for Compressor {
     fn write_segments(&mut self, segments: &[Segment<'_>]) -> io::Result<usize> {
-        self.encoder.write_segments(segments)
+        let encoder = self.encoder.as_mut();
+        encoder
+            .ok_or(io::ErrorKind::BrokenPipe)?
+            .write_segments(segments)
     }
 
-    fn close(self) -> io::Result<()> {
-        match self.encoder.into_inner() {
+    fn close(&mut self) -> io::Result<()> {
+        let Some(encoder) = self.encoder.take() else {
+            return Ok(());
+        };
+        match encoder.into_inner() {
             Encoder::Gzip(encoder) => encoder.finish().map(drop),
             Encoder::Bzip2(encoder) => encoder.finish().map(drop),
             Encoder::Xz(encoder) => {
@@ -92,7 +99,7 @@ impl WriteChannel for Compressor {
             }
             Encoder::Zstd(encoder) => encoder.finish().map(drop),
             Encoder::Lz4(encoder) => encoder.finish().map(drop).map_err(io::Error::other),
-            Encoder::Lzop(child) => child.close(),
+            Encoder::Lzop(mut child) => child.close(),
         }
     }
 }

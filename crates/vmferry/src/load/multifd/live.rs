@@ -12,8 +12,8 @@ use super::{in_channel, show};
 use crate::error::{Error, FormatError};
 use crate::load::pass::Pass;
 use crate::load::{
-    Assumption, Channels, Configuration, DeviceSection, Element, LoadError, Options, Origin,
-    Summary, Visitor,
+    Assumption, Bitmap, Channels, Configuration, DeviceSection, Element, LoadError, MappedPages,
+    Options, Origin, Summary, Visitor,
 };
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use crate::wire::Source;
@@ -341,6 +341,7 @@ impl<V: Visitor> Drop for Leaving<'_, '_, V> {
 /// The visitor, for one thread at a time.
 struct Locked<'s, 'a, V: Visitor>(&'s Shared<'a, V>);
 
+#[deny(clippy::missing_trait_methods)]
 impl<V: Visitor> Visitor for Locked<'_, '_, V> {
     type Error = V::Error;
 
@@ -365,6 +366,15 @@ impl<V: Visitor> Visitor for Locked<'_, '_, V> {
         origin: Origin,
     ) -> Result<(), V::Error> {
         self.0.lock().visitor.page(block, page, content, origin)
+    }
+
+    fn mapped_block(
+        &mut self,
+        block: BlockIndex,
+        bitmap: &Bitmap,
+        offset: u64,
+    ) -> Result<MappedPages, V::Error> {
+        self.0.lock().visitor.mapped_block(block, bitmap, offset)
     }
 
     fn differences(

@@ -104,7 +104,7 @@ pub(crate) fn an_error_of_a_write_at_any_call_leaves_what_went_before<K: Kind>()
             put(&mut writer, &items, &ram);
             assert_eq!(writer.flush().unwrap_err().kind(), ErrorKind::Io(RESET));
             let sent = writer.flushed_position();
-            let failed = writer.finish().unwrap_err();
+            let mut failed = writer.finish().unwrap_err();
             assert_eq!(failed.error.kind(), ErrorKind::Io(RESET));
             assert_eq!(failed.error.at(), sent);
             assert_eq!(failed.channel.calls, call + 1, "and then no more");
