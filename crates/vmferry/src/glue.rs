@@ -10,23 +10,33 @@ impl<C: ReadChannel> Source for Reader<C> {
     #[inline]
     fn take(&mut self, n: usize, what: &'static str) -> Result<&[u8], Error> {
         let at = self.position();
-        self.get_ref(n).map_err(|error| short(error, at, what))
+        let taken = match self.buffered().len() < n {
+            true => ready(self, n).and_then(|()| self.get_ref(n)),
+            false => self.get_ref(n),
+        };
+        taken.map_err(|error| short(error, at, what))
     }
 
     #[inline]
     fn peek(&mut self, n: usize) -> Result<&[u8], Error> {
+        if self.buffered().len() < n {
+            look_ahead(self, n)?;
+        }
         Ok(self.peek_up_to(n)?)
     }
 
     fn peek_some(&mut self) -> Result<&[u8], Error> {
-        self.peek_up_to(1)?;
+        if self.buffered().is_empty() {
+            look_ahead(self, 1)?;
+        }
         let there = self.buffered();
         Ok(&there[..there.len().min(limits::TAKE)])
     }
 
     fn skip(&mut self, n: u64, what: &'static str) -> Result<(), Error> {
         let at = self.position();
-        self.skip(n).map_err(|error| match error.kind() {
+        let skipped = self.waiting(|reader| reader.skip(n));
+        skipped.map_err(|error| match error.kind() {
             // As much of it as was there may be gone already.
             ErrorKind::UnexpectedEof { got, .. } => {
                 let there = self.position().saturating_sub(at) + got as u64;
@@ -52,7 +62,34 @@ impl<C: ReadChannel> Source for Reader<C> {
     #[inline]
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Error> {
         let at = self.position();
-        self.get_array().map_err(|error| short(error, at, what))
+        let array = match self.buffered().len() < N {
+            true => ready(self, N).and_then(|()| self.get_array()),
+            false => self.get_array(),
+        };
+        array.map_err(|error| short(error, at, what))
+    }
+}
+
+// A decoder cannot be taken up again in its middle, so it waits where the channel is not ready, whatever the reader does
+// for others. And it asks for as much as a codec may, so the window becomes as large as that.
+
+/// Makes sure that `n` bytes are there.
+#[cold]
+fn ready<C: ReadChannel>(reader: &mut Reader<C>, n: usize) -> Result<(), StreamError> {
+    make_room(reader, n);
+    reader.waiting(|reader| reader.peek(n).map(drop))
+}
+
+/// Reads on until `n` bytes are there, or the end of the stream.
+#[cold]
+fn look_ahead<C: ReadChannel>(reader: &mut Reader<C>, n: usize) -> Result<(), StreamError> {
+    make_room(reader, n);
+    reader.waiting(|reader| reader.peek_up_to(n).map(drop))
+}
+
+fn make_room<C: ReadChannel>(reader: &mut Reader<C>, n: usize) {
+    if n <= limits::TAKE {
+        reader.widen_for(n, limits::TAKE);
     }
 }
 
@@ -75,8 +112,9 @@ impl<C: WriteChannel, M: Releaser> Sink for Writer<'_, C, M> {
 }
 
 impl<C: WriteChannel, M: Releaser> Outgoing for Writer<'_, C, M> {
+    /// Waits where the channel is not ready: whoever writes a format cannot be taken up again in its middle.
     fn flush(&mut self) -> Result<(), Error> {
-        Ok(self.flush()?)
+        Ok(self.flush_waiting()?)
     }
 
     fn check(&self) -> Result<(), Error> {

@@ -2,8 +2,8 @@
 //!
 //! Each is well above anything that a real QEMU sends, and well below what would hurt us.
 
-/// The most bytes that a decoder asks a [`Source`](super::Source) for at once: a reader's window
-/// is at least this large.
+/// The most bytes that a decoder asks a [`Source`](super::Source) for at once. A
+/// [`Reader`](crate::stream::Reader) with a smaller window makes it as large as this when it has to.
 pub const TAKE: usize = 1 << 16;
 
 /// Length of a machine type's name, in bytes (`pc-i440fx-10.0` has 14).

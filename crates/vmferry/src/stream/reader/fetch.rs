@@ -1,6 +1,7 @@
 //! How bytes come from the channel.
 
 use std::io;
+use std::mem;
 use std::time::Duration;
 
 use super::super::{ErrorKind, OnWouldBlock, Result, StreamError};
@@ -22,6 +23,27 @@ impl<C: ReadChannel> Reader<C> {
             }
             Err(error) => Err(self.channel_failed(error)),
         }
+    }
+
+    /// Does something, and waits for the channel where it is not ready.
+    pub(crate) fn waiting<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        let before = mem::replace(&mut self.config.on_would_block, OnWouldBlock::Wait);
+        let done = act(self);
+        self.config.on_would_block = before;
+        done
+    }
+
+    /// Makes the window `size` bytes large, where `n` bytes do not fit into it.
+    pub(crate) fn widen_for(&mut self, n: usize, size: usize) {
+        if n <= self.config.window {
+            return;
+        }
+        if self.window.len() < size {
+            let mut window = vec![0; size];
+            window[..self.tail].copy_from_slice(&self.window[..self.tail]);
+            self.window = window.into();
+        }
+        self.config.window = size;
     }
 
     /// Makes sure that `n` bytes are there.

@@ -35,14 +35,16 @@ use crate::channel::ReadChannel;
 #[derive(Debug, Clone)]
 pub struct ReaderConfig {
     /// Bytes of the window: the most that can be read ahead, peeked at, or handed out by reference;
-    /// at least 4 KiB.
+    /// at least 4 KiB. A decoder that needs more at once makes it larger: up to
+    /// [`limits::TAKE`](crate::wire::limits::TAKE).
     pub window: usize,
     /// Reads of at least as many bytes as this go straight to where they belong.
     pub direct_min: usize,
     /// Descriptors that may have come without having been taken; 0: none is received at all, as from
     /// a channel that does not pass them.
     pub descriptors: usize,
-    /// What a read does where the channel is not ready.
+    /// What a read does where the channel is not ready. Decoders, and so [`load`](crate::load::load()), wait in any
+    /// case.
     pub on_would_block: OnWouldBlock,
 }
 

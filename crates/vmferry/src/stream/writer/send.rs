@@ -18,6 +18,11 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
         self.flush_as(self.config.on_would_block)
     }
 
+    /// As [`flush`](Self::flush), but waits for a channel that is not ready.
+    pub(crate) fn flush_waiting(&mut self) -> Result<()> {
+        self.flush_as(OnWouldBlock::Wait)
+    }
+
     fn flush_as(&mut self, on_would_block: OnWouldBlock) -> Result<()> {
         self.send(Segment::default(), on_would_block)?;
         while let Err(error) = self.channel.flush() {
