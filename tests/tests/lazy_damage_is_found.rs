@@ -141,7 +141,7 @@ fn one_lost_device_is_found_by_the_guest() -> Result<()> {
     image
         .state
         .devices
-        .retain(|device| device.header.idstr != "i8259");
+        .retain(|device| device.header().idstr != "i8259");
     ensure!(image.state.devices.len() < before);
     saved.serve(&image, &image)?.wait_for_bad(1000)?;
     Ok(())

@@ -326,7 +326,7 @@ fn memory_that_may_have_holes_is_written_as_it_came() -> Result<()> {
         }
         let image = is_read_and_written(&spec).with_context(|| format!("{release:?}"))?;
         let mut devices = image.state.devices.iter();
-        let has_early = devices.any(|device| device.phase == Phase::Early);
+        let has_early = devices.any(|device| device.phase() == Phase::Early);
         ensure!(has_early == early, "{release:?} {machine}");
         let mut blocks = image.blocks().iter();
         let plugged = blocks.find(|(_, block)| block.idstr.ends_with("vm0"));

@@ -269,9 +269,9 @@ fn warn_of_missing_pages(index: &Index, what: &str) {
         return;
     }
     let devices = index.state().devices.iter();
-    let early = devices.filter(|device| device.phase == Phase::Early);
+    let early = devices.filter(|device| device.phase() == Phase::Early);
     let with_holes: HashSet<_> = early
-        .filter_map(|device| path(&device.header.idstr))
+        .filter_map(|device| path(&device.header().idstr))
         .collect();
     for (number, block) in index.blocks().iter() {
         let missing = index.pages_missing(number);

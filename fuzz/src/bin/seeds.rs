@@ -121,8 +121,8 @@ fn devices(image: &Image, seen: &mut BTreeSet<Vec<u8>>) -> Result<Vec<Vec<u8>>, 
     let mut seeds = Vec::new();
     for device in &image.state.devices {
         let is_it = |described: &&serde_json::Value| {
-            described["name"] == *device.header.idstr
-                && described["instance_id"] == device.header.instance_id
+            described["name"] == *device.header().idstr
+                && described["instance_id"] == device.header().instance_id
         };
         let Some(part) = described.into_iter().flatten().find(is_it) else {
             continue;

@@ -82,7 +82,7 @@ impl Cpu {
         let by_name = description.by_name();
         let mut cpus = Vec::new();
         for device in &state.devices {
-            let header = &device.header;
+            let header = device.header();
             if header.idstr != "cpu" {
                 continue;
             }

@@ -35,7 +35,7 @@ pub fn of_state(state: &MachineState, blocks: &RamBlocks) -> Known {
     let rtc = state
         .devices
         .iter()
-        .find(|device| device.header.idstr == RTC);
+        .find(|device| device.header().idstr == RTC);
     Known {
         machine: state.configuration.as_ref().map(|c| c.machine.clone()),
         cmos: rtc
@@ -58,7 +58,7 @@ fn virtio_mem(state: &MachineState, blocks: &RamBlocks) -> Vec<(String, u64)> {
         by_name.entry(device.name.as_str()).or_insert(device);
     }
     let place = |device: &vmferry::save::DeviceState| {
-        let idstr = &device.header.idstr;
+        let idstr = &device.header().idstr;
         let path = idstr.strip_suffix(VIRTIO_MEM)?;
         let decoded = vmstate::decode(by_name.get(idstr.as_str())?, device.payload(), 0).ok()?;
         let checks = decoded.fields.iter().find_map(|field| match &field.value {

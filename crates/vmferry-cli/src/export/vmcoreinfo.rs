@@ -49,7 +49,7 @@ fn place(state: &MachineState) -> Result<Option<(u64, u64)>> {
     let Some(device) = state
         .devices
         .iter()
-        .find(|device| device.header.idstr == IDSTR)
+        .find(|device| device.header().idstr == IDSTR)
     else {
         return Ok(None);
     };

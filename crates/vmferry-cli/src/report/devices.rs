@@ -79,7 +79,7 @@ impl Tree {
     }
 
     fn device(&mut self, device: Device<'_>) -> Node {
-        let header = &device.section.header;
+        let header = device.section.header();
         let payload = device.section.payload();
         let version = format!(
             "version {}, {}",

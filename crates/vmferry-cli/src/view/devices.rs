@@ -70,7 +70,8 @@ impl<'a> Devices<'a> {
     fn get(&self, at: usize) -> Option<Device<'_>> {
         let section = self.sections.get(at)?;
         let of_section = |device: &&vmdesc::Device| {
-            device.name == section.header.idstr && device.instance_id == section.header.instance_id
+            device.name == section.header().idstr
+                && device.instance_id == section.header().instance_id
         };
         // The description is in stream order, one entry for each section.
         let description = self.description.as_ref().and_then(|description| {
@@ -99,13 +100,13 @@ impl<'a> Devices<'a> {
             Some((name, instance))
         });
         let is = |device: &Device<'_>, name: &str, whole: bool| {
-            let idstr = device.section.header.idstr.as_str();
+            let idstr = device.section.header().idstr.as_str();
             idstr == name || !whole && idstr.rsplit('/').next() == Some(name)
         };
         for whole in [true, false] {
             let mut found: Vec<_> = self.iter().filter(|d| is(d, name, whole)).collect();
             if let (true, Some((name, instance))) = (found.is_empty(), numbered) {
-                let of_instance = |d: &Device<'_>| d.section.header.instance_id == instance;
+                let of_instance = |d: &Device<'_>| d.section.header().instance_id == instance;
                 let all = self.iter().filter(|d| is(d, name, whole));
                 found = all.filter(of_instance).collect();
             }
@@ -122,7 +123,7 @@ impl<'a> Devices<'a> {
         }
         let close: Vec<_> = self
             .iter()
-            .filter(|device| device.section.header.idstr.contains(name))
+            .filter(|device| device.section.header().idstr.contains(name))
             .map(|device| device.name().to_string())
             .take(5)
             .collect();
@@ -135,7 +136,7 @@ impl<'a> Devices<'a> {
     /// The device with this section name and instance.
     pub fn exactly(&self, idstr: &str, instance_id: u32) -> Option<Device<'_>> {
         self.iter().find(|device| {
-            let header = &device.section.header;
+            let header = device.section.header();
             header.idstr == idstr && header.instance_id == instance_id
         })
     }
@@ -173,7 +174,7 @@ impl<'d> Device<'d> {
     /// # Errors
     /// Nothing describes it, or it is not what is described.
     pub fn decode_in_stream(&self, offset: u64) -> Result<State<'d>, Undecoded> {
-        self.decode_at(offset.saturating_add(self.section.header.encoded_len() as u64))
+        self.decode_at(offset.saturating_add(self.section.header().encoded_len() as u64))
     }
 
     fn decode_at(&self, at: u64) -> Result<State<'d>, Undecoded> {
@@ -190,7 +191,7 @@ impl<'d> Device<'d> {
 
     /// Its name as a person would say it.
     pub fn name(&self) -> Name<'d> {
-        let header = &self.section.header;
+        let header = self.section.header();
         Name {
             idstr: &header.idstr,
             instance_id: header.instance_id,
@@ -199,7 +200,7 @@ impl<'d> Device<'d> {
 
     /// Whether it stands before the RAM.
     pub fn is_early(&self) -> bool {
-        self.section.phase == Phase::Early
+        self.section.phase() == Phase::Early
     }
 }
 

@@ -102,9 +102,9 @@ impl<'a, K: Outgoing> Forward<'a, K> {
         let early = state
             .devices
             .iter()
-            .filter(|device| device.phase == Phase::Early);
+            .filter(|device| device.phase() == Phase::Early);
         for device in early {
-            self.put_device(device.phase, &device.element)?;
+            self.put_device(device.phase(), device.element())?;
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ pub use mapped_ram::{mapped_ram, mapped_ram_at, mapped_ram_parallel};
 pub use multifd::{MultifdOptions, forward_multifd, multifd};
 pub use ram_writer::RamWriter;
 pub use rules::{MeetingPoints, Rules, ZeroPages};
-pub use state::{DeviceState, MachineState};
+pub use state::{DeviceState, InvalidIdstr, MachineState};
 
 use std::ops::ControlFlow;
 

@@ -59,7 +59,7 @@ fn fill(writer: &mut Writer, state: &MachineState, source: &Watched<'_>) -> Resu
     writer.ram_blocks(source.blocks(), source.page_size())?;
     let of_phase = |phase| {
         let devices = state.devices.iter();
-        devices.filter(move |device| device.phase == phase)
+        devices.filter(move |device| device.phase() == phase)
     };
     for device in of_phase(Phase::Early) {
         writer.device(&section(device))?;
@@ -94,14 +94,14 @@ fn stream_configuration(
 
 fn section(device: &DeviceState) -> DeviceSection<'_> {
     DeviceSection {
-        section_id: device.header.section_id,
-        idstr: &device.header.idstr,
-        instance_id: device.header.instance_id,
-        version_id: device.header.version_id,
-        phase: device.phase,
+        section_id: device.header().section_id,
+        idstr: &device.header().idstr,
+        instance_id: device.header().instance_id,
+        version_id: device.header().version_id,
+        phase: device.phase(),
         split: Split::Vmdesc,
         payload: device.payload(),
-        element: &device.element,
+        element: device.element(),
         offset: 0,
     }
 }

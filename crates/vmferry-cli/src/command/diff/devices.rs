@@ -81,7 +81,7 @@ impl DeviceDifferences {
 }
 
 fn name(device: &Device<'_>) -> DeviceName {
-    let header = &device.section.header;
+    let header = device.section.header();
     DeviceName {
         idstr: header.idstr.clone(),
         instance_id: header.instance_id,
@@ -118,7 +118,7 @@ pub(super) fn compare(old: &MachineState, new: &MachineState) -> Result<DeviceDi
 /// How one device differs; `None` if it does not.
 fn one(name: DeviceName, old: &Device<'_>, new: &Device<'_>) -> Result<Option<ChangedDevice>> {
     let (was, is) = (old.section, new.section);
-    let versions = (was.header.version_id, is.header.version_id);
+    let versions = (was.header().version_id, is.header().version_id);
     if was.payload() == is.payload() && versions.0 == versions.1 {
         return Ok(None);
     }

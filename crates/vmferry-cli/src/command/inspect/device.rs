@@ -120,8 +120,8 @@ pub(super) fn print(global: &Global, contents: &Contents, name: &str) -> Result<
     let mut text = format!(
         "{}, version {}, {} bytes\n\n",
         device.name(),
-        section.header.version_id,
-        section.payload_len
+        section.header().version_id,
+        section.payload().len()
     );
     match decoded {
         Ok(state) => write_tree(&state, &mut text)?,

@@ -179,13 +179,13 @@ impl Contents {
     pub(super) fn section(&self, at: usize) -> Option<Section<'_>> {
         let (device, place) = (self.state.devices.get(at)?, self.places.get(at)?);
         Some(Section {
-            idstr: &device.header.idstr,
-            instance_id: device.header.instance_id,
-            version_id: device.header.version_id,
-            section_id: device.header.section_id,
+            idstr: &device.header().idstr,
+            instance_id: device.header().instance_id,
+            version_id: device.header().version_id,
+            section_id: device.header().section_id,
             offset: place.offset,
-            bytes: device.payload_len as u64,
-            early: device.phase == Phase::Early,
+            bytes: device.payload().len() as u64,
+            early: device.phase() == Phase::Early,
             guessed: place.split == Split::Footer && self.state.vmdesc.is_none(),
         })
     }

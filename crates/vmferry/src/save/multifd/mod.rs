@@ -139,8 +139,8 @@ fn send_all<K: Outgoing, P: PageSource>(
     sent.map_err(SaveError::Send)?;
     let devices = state.devices.iter();
     devices
-        .filter(|device| device.phase == Phase::Device)
-        .try_for_each(|device| forward.put_device(device.phase, &device.element))
+        .filter(|device| device.phase() == Phase::Device)
+        .try_for_each(|device| forward.put_device(device.phase(), device.element()))
         .and_then(|()| {
             state
                 .vmdesc
