@@ -1,5 +1,8 @@
 //! The `vmferry` command as a library: what the program does, and what the test lab uses of it.
 
+// What is printed goes through `ui`, which makes text from outside harmless.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod args;
 pub mod command;
 mod damage;

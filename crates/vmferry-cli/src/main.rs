@@ -1,5 +1,7 @@
 //! The `vmferry` command.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -13,7 +15,8 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("VMFERRY_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_writer(|| ui::HarmlessStderr)
         .init();
     match run(Cli::parse()) {
         Ok(code) => code,

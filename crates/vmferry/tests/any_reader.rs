@@ -1,6 +1,8 @@
 //! A stream is read whatever the reader under it is like: with a window that is smaller than what a decoder needs at
 //! once, and over a channel that is not always ready.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};

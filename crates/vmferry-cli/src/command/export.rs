@@ -304,7 +304,7 @@ impl std::fmt::Display for Report {
         writeln!(
             f,
             "{}: {}, of which {} are not zero",
-            self.output,
+            ui::in_line(&self.output),
             ui::bytes(self.bytes),
             ui::bytes(self.data_bytes)
         )

@@ -59,7 +59,7 @@ pub(super) fn sections(report: &Report<'_>, page: &mut String) -> Result<()> {
     let size = |at: usize| {
         devices
             .get(at)
-            .map_or(0, |device| device.payload().len() as u64)
+            .map_or(0, |device| device.payload_len() as u64)
     };
     let sum: u64 = (0..devices.len()).map(size).sum();
     let described = report.state.vmdesc.as_ref().map_or(0, Vec::len) as u64;
@@ -122,8 +122,8 @@ fn row(report: &Report<'_>, at: usize, largest: u64, page: &mut String) -> Resul
          width=\"{:.2}%\" height=\"100%\"/></svg></td></tr>",
         Text(&header.idstr),
         header.version_id,
-        device.payload().len(),
-        part(device.payload().len() as u64, largest),
+        device.payload_len(),
+        part(device.payload_len() as u64, largest),
     )?;
     Ok(())
 }

@@ -5,6 +5,8 @@ use std::fmt::{self, Write};
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::ui::{self, is_harmful};
+
 /// Text for the inside of an element, or of an attribute in quotes.
 ///
 /// What would turn the direction of the text around, or cannot be seen, is shown as a character that stands for
@@ -36,11 +38,7 @@ pub(super) fn shown(text: &str) -> String {
 fn visible(c: char) -> char {
     match c {
         '\n' | '\t' => ' ',
-        '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' => char::REPLACEMENT_CHARACTER,
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c if is_harmful(c) => char::REPLACEMENT_CHARACTER,
         c => c,
     }
 }
@@ -50,12 +48,12 @@ fn visible(c: char) -> char {
 /// # Errors
 /// It cannot be written as JSON.
 pub(super) fn json(value: &impl Serialize) -> Result<String> {
-    let text = serde_json::to_string(value)?;
+    let text = ui::json(value)?;
     // In JSON these stand in strings only, where they may be written so.
     let mut harmless = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+            '<' | '>' | '&' => {
                 write!(harmless, "\\u{:04x}", u32::from(c))?;
             }
             c => harmless.push(c),

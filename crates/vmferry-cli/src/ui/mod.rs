@@ -4,16 +4,17 @@
 //! as the result.
 
 mod human;
+mod outside;
 mod progress;
 mod result;
 mod signals;
 
 pub use human::{bytes, duration, percent};
+pub use outside::{HarmlessStderr, harmless, in_line, is_harmful, json};
 pub use progress::{PassProgress, Progress, ProgressStyle, RamSnapshot, Snapshot, StoreSnapshot};
 pub use result::{Table, print_bytes, print_json, print_text};
 pub use signals::{Interrupted, Signals};
 
-use std::borrow::Cow;
 use std::fmt::Display;
 
 use anstream::eprintln;
@@ -24,35 +25,19 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 
 /// Something that is good to know.
 pub fn note(text: impl Display) {
-    eprintln!("vmferry: {text}");
+    eprintln!("vmferry: {}", outside::message(&text.to_string()));
 }
 
 /// Something that should not be overlooked.
 pub fn warn(text: impl Display) {
-    let text = text.to_string();
-    eprintln!("{WARNING}warning:{WARNING:#} {}", harmless(&text));
+    let text = outside::message(&text.to_string());
+    eprintln!("{WARNING}warning:{WARNING:#} {text}");
 }
 
 /// Why it could not be done: the chain of causes, once.
 pub fn error(error: &anyhow::Error) {
-    eprintln!("{ERROR}error:{ERROR:#} {}", harmless(&chain(error)));
-}
-
-/// Text in which nothing tells a terminal what to do: names come from the machines that are looked at.
-fn harmless(text: &str) -> Cow<'_, str> {
-    let harmful = |c: char| c.is_control() && c != '\n';
-    if !text.contains(harmful) {
-        return text.into();
-    }
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if harmful(c) {
-            safe.extend(c.escape_default());
-        } else {
-            safe.push(c);
-        }
-    }
-    safe.into()
+    let text = outside::message(&chain(error));
+    eprintln!("{ERROR}error:{ERROR:#} {text}");
 }
 
 /// An error with its causes, in one line.
@@ -70,15 +55,4 @@ pub fn chain(error: &anyhow::Error) -> String {
         }
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::harmless;
-
-    #[test]
-    fn a_name_cannot_tell_the_terminal_what_to_do() {
-        assert_eq!(harmless("a\nb é"), "a\nb é");
-        assert_eq!(harmless("a\x1b[2Jb\r\u{9b}"), "a\\u{1b}[2Jb\\r\\u{9b}");
-    }
 }

@@ -124,7 +124,7 @@ impl Progress {
                     total_time: self.began.elapsed().as_millis(),
                     snapshot,
                 };
-                if let Ok(text) = serde_json::to_string(&line) {
+                if let Ok(text) = super::json(&line) {
                     // Progress that nobody reads is no reason to end.
                     let _ = writeln!(std::io::stderr(), "{text}");
                 }

@@ -1,10 +1,12 @@
 //! Results: tables and JSON on standard output.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, ContentArrangement, presets};
 use serde::Serialize;
+
+use super::outside::{harmless, in_line, pretty_json};
 
 /// A table without lines: columns that are easy to read, and to cut.
 #[derive(Debug)]
@@ -32,14 +34,14 @@ impl Table {
         Self(table)
     }
 
-    /// Adds a row.
+    /// Adds a row. A cell is one line, whatever is in it.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.0.add_row(cells);
+        self.add(cells.into());
     }
 
     /// Adds a row with as many cells as there are.
     pub fn add(&mut self, cells: Vec<String>) {
-        self.0.add_row(cells);
+        self.0.add_row(cells.into_iter().map(in_line));
     }
 }
 
@@ -57,16 +59,19 @@ impl std::fmt::Display for Table {
 /// # Errors
 /// Standard output cannot be written.
 pub fn print_text(text: &str) -> Result<()> {
-    let text = super::harmless(text);
+    let text = harmless(text);
     let mut out = anstream::stdout().lock();
     quiet(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
-/// Prints a result that is bytes, as they are.
+/// Prints a result that is bytes, as they are; on a terminal, what is harmful in them is escaped.
 ///
 /// # Errors
 /// Standard output cannot be written.
 pub fn print_bytes(bytes: &[u8]) -> Result<()> {
+    if io::stdout().is_terminal() {
+        return print_text(&String::from_utf8_lossy(bytes));
+    }
     let mut out = io::stdout().lock();
     quiet(out.write_all(bytes).and_then(|()| out.flush()))
 }
@@ -76,7 +81,7 @@ pub fn print_bytes(bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// Standard output cannot be written.
 pub fn print_json(result: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(result)?;
+    let mut text = pretty_json(result)?;
     text.push('\n');
     let mut out = io::stdout().lock();
     quiet(out.write_all(text.as_bytes()).and_then(|()| out.flush()))

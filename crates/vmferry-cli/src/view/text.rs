@@ -7,6 +7,7 @@ use vmferry::wire::vmstate::{Field, Key, State, Value};
 
 use super::json::Hex;
 use super::path::{key_label, label};
+use crate::ui::in_line;
 
 /// Bytes of a field that are shown in its own line.
 const IN_LINE: usize = 16;
@@ -71,9 +72,9 @@ impl Rows {
 
     fn push(&mut self, depth: usize, label: &str, kind: &str, value: String) {
         self.0.push(Row {
-            label: format!("{:indent$}{label}", "", indent = 2 * depth),
-            kind: kind.to_owned(),
-            value,
+            label: format!("{:indent$}{}", "", in_line(label), indent = 2 * depth),
+            kind: in_line(kind).into_owned(),
+            value: in_line(value).into_owned(),
         });
     }
 

@@ -104,6 +104,9 @@ pub enum MappedPages {
 
 /// Receives what is in a stream, in stream order. Nothing is shown twice, except that a page may
 /// come any number of times: the last one counts.
+///
+/// Only what says how pages are has to be written: [`page`](Self::page) and [`differences`](Self::differences), of
+/// which neither is whole without the other. Everything else is passed over by itself.
 pub trait Visitor {
     /// Why the visitor wants no more.
     type Error;
@@ -112,13 +115,19 @@ pub trait Visitor {
     ///
     /// # Errors
     /// Whatever the visitor likes; it ends the pass.
-    fn configuration(&mut self, configuration: &Configuration) -> Result<(), Self::Error>;
+    fn configuration(&mut self, configuration: &Configuration) -> Result<(), Self::Error> {
+        let _ = configuration;
+        Ok(())
+    }
 
     /// The RAM block list; again if a stream lists blocks again. Indices stay valid.
     ///
     /// # Errors
     /// Whatever the visitor likes; it ends the pass.
-    fn ram_blocks(&mut self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), Self::Error>;
+    fn ram_blocks(&mut self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), Self::Error> {
+        let _ = (blocks, page_size);
+        Ok(())
+    }
 
     /// One page. Block and page are within the table.
     ///
@@ -166,13 +175,19 @@ pub trait Visitor {
     ///
     /// # Errors
     /// Whatever the visitor likes; it ends the pass.
-    fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), Self::Error>;
+    fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), Self::Error> {
+        let _ = section;
+        Ok(())
+    }
 
     /// The trailing JSON description of the device sections, as it came.
     ///
     /// # Errors
     /// Whatever the visitor likes; it ends the pass.
-    fn vmdesc(&mut self, json: &[u8]) -> Result<(), Self::Error>;
+    fn vmdesc(&mut self, json: &[u8]) -> Result<(), Self::Error> {
+        let _ = json;
+        Ok(())
+    }
 
     /// Something about a dirty bitmap of a block node.
     ///

@@ -4,6 +4,50 @@
 //! machine type loads with a plain `-incoming`; [`multifd()`] spreads its pages over several channels;
 //! [`Forward`] writes what is shown to it while another stream is read. For a stream that lets the guest run before its
 //! pages have come, see [`postcopy`](crate::postcopy).
+//!
+//! A machine of one's own needs no stream that it came from:
+//!
+//! ```
+//! use vmferry::load::{Configuration, Image, Options, Phase, Visitor, VmDescRule, load};
+//! use vmferry::ram::{Page, PageIndex, PageSize, RamBlock, RamBlocks};
+//! use vmferry::save::{DeviceState, precopy};
+//! use vmferry::wire::{SliceSource, section::SectionHeader};
+//!
+//! let mut machine = Image::default();
+//! machine.state.configuration = Some(Configuration {
+//!     machine: "tiny-1.0".into(),
+//!     ..Configuration::default()
+//! });
+//! let uart = SectionHeader {
+//!     section_id: 2,
+//!     idstr: "uart".into(),
+//!     instance_id: 0,
+//!     version_id: 1,
+//! };
+//! let uart = DeviceState::new(uart, Phase::Device, b"registers")?;
+//! machine.state.devices.push(uart);
+//! let mut blocks = RamBlocks::default();
+//! let ram = blocks.insert(RamBlock {
+//!     idstr: "ram".into(),
+//!     used_length: 1 << 20,
+//!     host_page_size: None,
+//! });
+//! machine.ram_blocks(&blocks, PageSize::X86)?;
+//! machine.put(ram, PageIndex(7), Page::Data(&[1; 4096]));
+//!
+//! let mut stream = Vec::new();
+//! precopy(&mut stream, &machine.state, &machine, &mut |_| ())?;
+//!
+//! let mut back = Image::default();
+//! let options = Options {
+//!     // It has none that says what the registers are.
+//!     vmdesc: VmDescRule::Optional,
+//!     ..Options::default()
+//! };
+//! load(&mut SliceSource::new(&stream), &mut back, &options)?;
+//! assert_eq!(back, machine);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod forward;
 mod mapped_ram;

@@ -102,6 +102,11 @@ impl DeviceState {
         self.element.get(self.payload.clone()).unwrap_or_default()
     }
 
+    /// Bytes of the payload.
+    pub fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
     /// Whether the element ends with a footer; without one, its stream had none anywhere.
     pub fn has_footer(&self) -> bool {
         self.element.len() == self.payload.end + FOOTER_LEN
@@ -135,14 +140,15 @@ impl MachineState {
         }
     }
 
-    /// Whether memory is missing that the stream did not carry, so that none can be made of it.
-    pub(crate) fn lacks_shared_memory(&self) -> bool {
+    /// Whether memory is missing that the stream did not carry (`x-ignore-shared`), so that no whole machine can be
+    /// made of it.
+    pub fn lacks_shared_memory(&self) -> bool {
         let configuration = self.configuration.as_ref();
         configuration.is_some_and(|c| c.has_capability(configuration::X_IGNORE_SHARED))
     }
 
     /// What its machine type decides about a stream, where it tells its release.
-    pub(crate) fn rules(&self) -> Option<Rules> {
+    pub fn rules(&self) -> Option<Rules> {
         Rules::of(&self.configuration.as_ref()?.machine)
     }
 

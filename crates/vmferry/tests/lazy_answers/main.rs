@@ -1,6 +1,8 @@
 //! A destination that waits for a page gets it from a lazy source, whatever the source does for all other pages
 //! meanwhile. The destination here is made by hand: what counts is when an answer comes, not what a guest does with it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod destination;
 mod source;
 

@@ -90,7 +90,7 @@ pub fn run(global: &Global, convert: &Convert) -> Result<ExitCode> {
     if global.json {
         ui::print_json(&report)?;
     } else {
-        ui::print_text(&format!("{}\n", report.output))?;
+        ui::print_text(&format!("{}\n", ui::in_line(&report.output)))?;
         ui::note(format_args!(
             "from {}: {} of RAM as {}",
             report.from,

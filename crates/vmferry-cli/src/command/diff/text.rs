@@ -31,6 +31,7 @@ impl Report<'_> {
         let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "not said".into());
         for (name, what) in [("machine", &self.machine), ("run state", &self.run_state)] {
             let (old, new) = (or_unknown(&what.old), or_unknown(&what.new));
+            let (old, new) = (ui::in_line(&old), ui::in_line(&new));
             if old == new {
                 writeln!(f, "{name:<12}{old}")?;
             } else {
@@ -66,7 +67,7 @@ fn shown(name: &DeviceName) -> String {
         idstr: &name.idstr,
         instance_id: name.instance_id,
     };
-    name.to_string()
+    ui::in_line(name.to_string()).into_owned()
 }
 
 fn of_memory(memory: &MemoryDifferences) -> String {
@@ -89,17 +90,19 @@ fn write_device(device: &ChangedDevice, f: &mut fmt::Formatter<'_>) -> fmt::Resu
         writeln!(f, "  version  {} -> {}", version.old, version.new)?;
     }
     if let Some(text) = &device.without_names {
-        writeln!(f, "  {text}")?;
+        writeln!(f, "  {}", ui::in_line(text))?;
     }
     let paths = device.fields.iter().map(|field| field.path.len());
     let width = paths.max().unwrap_or(0).min(36);
     for field in device.fields.iter().take(FIELDS) {
-        let (old, new) = (&field.text.old, &field.text.new);
-        writeln!(f, "  {:<width$}  {old} -> {new}", field.path)?;
+        let (old, new) = (ui::in_line(&field.text.old), ui::in_line(&field.text.new));
+        let path = ui::in_line(&field.path);
+        writeln!(f, "  {path:<width$}  {old} -> {new}")?;
     }
     for (sign, fields) in [("+", &device.added), ("-", &device.removed)] {
         for field in fields.iter().take(FIELDS) {
-            writeln!(f, "{sign} {:<width$}  {}", field.path, field.text)?;
+            let (path, text) = (ui::in_line(&field.path), ui::in_line(&field.text));
+            writeln!(f, "{sign} {path:<width$}  {text}")?;
         }
     }
     let sizes = [&device.added, &device.removed].map(Vec::len);

@@ -119,14 +119,15 @@ pub(super) fn print(global: &Global, contents: &Contents, name: &str) -> Result<
     }
     let mut text = format!(
         "{}, version {}, {} bytes\n\n",
-        device.name(),
+        ui::in_line(device.name().to_string()),
         section.header().version_id,
-        section.payload().len()
+        section.payload_len()
     );
     match decoded {
         Ok(state) => write_tree(&state, &mut text)?,
         Err(error) => {
-            writeln!(text, "values without names: {error}\n")?;
+            let error = error.to_string();
+            writeln!(text, "values without names: {}\n", ui::in_line(&error))?;
             crate::view::write_dump(section.payload(), &mut text)?;
         }
     }

@@ -184,7 +184,7 @@ impl Contents {
             version_id: device.header().version_id,
             section_id: device.header().section_id,
             offset: place.offset,
-            bytes: device.payload().len() as u64,
+            bytes: device.payload_len() as u64,
             early: device.phase() == Phase::Early,
             guessed: place.split == Split::Footer && self.state.vmdesc.is_none(),
         })

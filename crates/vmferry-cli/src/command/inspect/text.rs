@@ -169,7 +169,9 @@ impl Findings<'_> {
     }
 
     fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |name: &str, value: &dyn fmt::Display| writeln!(f, "{name:<14}{value}");
+        let mut line = |name: &str, value: &dyn fmt::Display| {
+            writeln!(f, "{name:<14}{}", ui::in_line(value.to_string()))
+        };
         match &self.manifest {
             Some(manifest) => line("checkpoint", &manifest.name())?,
             None => line(

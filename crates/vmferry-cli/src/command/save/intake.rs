@@ -5,11 +5,12 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, bounded};
 use vmferry::channel::ReadChannel;
 use vmferry::load::{
-    Configuration, DeviceSection, LoadError, Options, Origin, Summary, Visitor, load,
+    Assumption, Bitmap, Configuration, DeviceSection, Element, LoadError, MappedPages, Options,
+    Origin, Summary, Visitor, load,
 };
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::stream::Reader;
-use vmferry::wire::{configuration, globalstate};
+use vmferry::wire::{configuration, dirty_bitmap, globalstate};
 use vmferry_store::{Progress, StoreError, Writer};
 
 /// A stream on its way into the store.
@@ -89,6 +90,7 @@ struct Into {
     run_state: Option<String>,
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Visitor for Into {
     type Error = IntakeError;
 
@@ -135,5 +137,31 @@ impl Visitor for Into {
 
     fn vmdesc(&mut self, json: &[u8]) -> Result<(), IntakeError> {
         Ok(self.writer.vmdesc(json)?)
+    }
+
+    fn mapped_block(
+        &mut self,
+        block: BlockIndex,
+        bitmap: &Bitmap,
+        offset: u64,
+    ) -> Result<MappedPages, IntakeError> {
+        Ok(self.writer.mapped_block(block, bitmap, offset)?)
+    }
+
+    fn dirty_bitmap(
+        &mut self,
+        node: &str,
+        bitmap: &str,
+        content: &dirty_bitmap::Content,
+    ) -> Result<(), IntakeError> {
+        Ok(self.writer.dirty_bitmap(node, bitmap, content)?)
+    }
+
+    fn element(&mut self, element: &Element<'_>) -> Result<(), IntakeError> {
+        Ok(self.writer.element(element)?)
+    }
+
+    fn assumption(&mut self, assumption: &Assumption) -> Result<(), IntakeError> {
+        Ok(self.writer.assumption(assumption)?)
     }
 }

@@ -7,6 +7,7 @@ use vmferry::error::FormatError;
 
 use crate::args::Verify;
 use crate::command::SCHEMA;
+use crate::ui;
 
 /// What something is that holds no machine.
 const NO_MACHINE: &str = "unknown";
@@ -124,23 +125,24 @@ impl<'a> Report<'a> {
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.what == NO_MACHINE {
-            writeln!(f, "{} is no saved machine\n", self.name)?;
+            writeln!(f, "{} is no saved machine\n", ui::in_line(self.name))?;
             let said = self.damages.iter();
             return said
                 .into_iter()
                 .try_for_each(|said| writeln!(f, "{}", said.what));
         }
         let verdict = if self.sound { "sound" } else { "damaged" };
+        let name = ui::in_line(self.name);
         match self.part {
-            Some(part) => writeln!(f, "{} is {verdict}, but no machine: {part}", self.name)?,
-            None => writeln!(f, "{} is {verdict}", self.name)?,
+            Some(part) => writeln!(f, "{name} is {verdict}, but no machine: {part}")?,
+            None => writeln!(f, "{name} is {verdict}")?,
         }
         let mut list = |heading: &str, lines: &mut dyn Iterator<Item = &str>| {
             let mut lines = lines.peekable();
             if lines.peek().is_some() {
                 writeln!(f, "\n{heading}:")?;
             }
-            lines.try_for_each(|line| writeln!(f, "  {line}"))
+            lines.try_for_each(|line| writeln!(f, "  {}", ui::in_line(line)))
         };
         let more = match self.more_damages {
             0 => None,
