@@ -23,6 +23,10 @@ impl<C: ReadChannel> Reader<C> {
     #[inline]
     #[doc(alias = "qemu_peek_buffer")]
     pub fn peek_at(&mut self, offset: usize, n: usize) -> Result<&[u8]> {
+        if n == 0 {
+            // Nothing is there wherever it is looked for.
+            return Ok(&[]);
+        }
         let ahead = offset.saturating_add(n);
         if self.end - self.start < ahead {
             self.demand(ahead)?;

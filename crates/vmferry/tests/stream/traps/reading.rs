@@ -45,6 +45,15 @@ fn a_peek_beyond_a_window_is_refused_and_does_no_harm() {
 }
 
 #[test]
+fn nothing_is_there_wherever_it_is_looked_for() {
+    let mut reader = reader([Step::Data(DIGITS)]);
+    for offset in [0, 5, 11, usize::MAX] {
+        assert_eq!(reader.peek_at(offset, 0).unwrap(), b"");
+    }
+    assert!(reader.check().is_ok());
+}
+
+#[test]
 fn a_skip_beyond_the_end_is_an_error_and_takes_nothing() {
     let mut reader = reader([Step::Data(DIGITS)]);
     assert_eq!(reader.peek_u8(0).unwrap(), b'0');
