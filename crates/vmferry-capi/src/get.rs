@@ -146,8 +146,9 @@ unsafe fn get_buffer(reader: &mut In, out: *mut u8, size: usize) -> usize {
     let room = unsafe { RamSliceMut::from_raw(out, size) };
     match reader.get_ram(room) {
         Ok(()) => size,
-        // What came is there all the same, and is all that was not taken.
-        Err(_) => reader.unread().len().min(size),
+        // All that came and was not taken; where the stream was aborted, it is not in `out` yet.
+        // SAFETY: the caller's promise, and the first use of the room is over.
+        Err(_) => unsafe { RamSliceMut::from_raw(out, size) }.copy_from(reader.unread()),
     }
 }
 

@@ -69,6 +69,19 @@ fn bytes_before_an_end_or_error_are_the_right_ones_and_counted() {
 }
 
 #[test]
+fn what_was_read_ahead_of_a_shutdown_is_given_and_not_only_counted() {
+    let file = Opened::reader([Step::Gives(DIGITS)]);
+    let mut buf = [0; 20];
+    unsafe {
+        assert_eq!(qemu_get_byte(file.f), c_int::from(b'0'));
+        assert_eq!(qemu_file_shutdown(file.f), -libc::ENOSYS);
+        assert_eq!(qemu_get_buffer(file.f, buf.as_mut_ptr(), buf.len()), 9);
+        assert_eq!(&buf[..9], b"123456789");
+        assert_eq!(qemu_file_get_error(file.f), -libc::ECANCELED);
+    }
+}
+
+#[test]
 fn a_peek_tells_what_is_there_before_the_end() {
     let file = Opened::reader([Step::Gives(b"0123"), Step::Gives(b"456789")]);
     assert_eq!(peek(file.f, 4, 5), b"5678");
