@@ -110,13 +110,13 @@ impl Proxy {
 
 /// Passes everything on in both directions until one of them ends, or `last` was said by the client; that is not
 /// passed on any more.
-fn relay(client: UnixStream, qemu: UnixStream, last: Option<&str>) -> Result<()> {
+fn relay(client: &UnixStream, qemu: &UnixStream, last: Option<&str>) -> Result<()> {
     let (mut from, mut to) = (qemu.try_clone()?, client.try_clone()?);
     let back = std::thread::spawn(move || {
         let _ = std::io::copy(&mut from, &mut to);
         let _ = to.shutdown(Shutdown::Both);
     });
-    let (mut client_reads, mut qemu_writes) = (&client, &qemu);
+    let (mut client_reads, mut qemu_writes) = (client, qemu);
     let mut piece = [0; 4096];
     while let Ok(len @ 1..) = client_reads.read(&mut piece) {
         let said = String::from_utf8_lossy(&piece[..len]);
@@ -143,7 +143,7 @@ fn a_greeting_that_comes_late_is_waited_for_and_a_proxy_without_descriptors_is_n
     let client = proxy.client()?;
     // Only then is QEMU reached.
     run.until_said("still waiting for the greeting")?;
-    relay(client, UnixStream::connect(guest.qmp_path())?, None)?;
+    relay(&client, &UnixStream::connect(guest.qmp_path())?, None)?;
     let ended = run.end()?;
     let said = ended.refused()?;
     ensure!(said.contains("no descriptor came through"), "{said}");
@@ -163,7 +163,7 @@ fn a_guest_of_which_nothing_is_known_is_not_said_to_stand_still() -> Result<()> 
             let qmp = format!("unix:{}", socket.display());
             let run = vmferry.start(["save", "guest", "--qmp", &qmp])?;
             let client = proxy.client()?;
-            relay(client, UnixStream::connect(guest.qmp_path())?, Some(last))?;
+            relay(&client, &UnixStream::connect(guest.qmp_path())?, Some(last))?;
             let ended = run.end()?;
             let said = ended.refused()?;
             ensure!(!said.contains("the guest is not running"), "{said}");

@@ -235,7 +235,7 @@ fn the_state_of_devices_alone_makes_no_checkpoint() {
     // As xen-save-devices-state writes it: a header, the devices as they are, the end.
     let mut alone = bytes[..8].to_vec();
     for device in &image.state.devices {
-        alone.extend(&device.element);
+        alone.extend(device.element());
     }
     alone.push(0);
     place.put("alone", &alone);

@@ -54,7 +54,7 @@ impl WriteChannel for Shared {
         shutdown(self.world())
     }
 
-    fn close(self) -> io::Result<()> {
+    fn close(&mut self) -> io::Result<()> {
         if !self.world().can_close() {
             return Ok(());
         }

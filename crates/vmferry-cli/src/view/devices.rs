@@ -76,7 +76,7 @@ impl<'a> Devices<'a> {
         // The description is in stream order, one entry for each section.
         let description = self.description.as_ref().and_then(|description| {
             let same_place = description.devices.get(at).filter(of_section);
-            let header = &section.header;
+            let header = section.header();
             same_place.or_else(|| {
                 let name = (header.idstr.as_str(), header.instance_id);
                 description.devices.get(*self.described.get(&name)?)
@@ -154,7 +154,7 @@ fn elsewhere<'a>(
         places.entry(name).or_insert(at);
     }
     let names = sections.iter().filter_map(|section| {
-        let name = (section.header.idstr.as_str(), section.header.instance_id);
+        let name = (section.header().idstr.as_str(), section.header().instance_id);
         Some((name, *places.get(&name)?))
     });
     names.collect()

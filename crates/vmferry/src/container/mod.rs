@@ -31,7 +31,6 @@ pub use open::{open, open_wanted, read_out};
 pub use place::{Part, ReadAt};
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 use crate::channel::ReadChannel;

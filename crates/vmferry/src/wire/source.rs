@@ -249,6 +249,10 @@ macro_rules! forward {
                 (**self).skip(n, what)
             }
 
+            fn skip_rest(&mut self) -> Result<u64, Error> {
+                (**self).skip_rest()
+            }
+
             #[inline]
             fn position(&self) -> u64 {
                 (**self).position()
