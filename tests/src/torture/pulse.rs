@@ -162,7 +162,8 @@ mod tests {
         let (pulse, beats) = pulse(&[100, 100, 3000, 100, 2000, 100, 100]);
         let event = beats[2] + Duration::from_millis(50);
         assert_eq!(pulse.ticks_after(event), Some(beats[5] - event));
-        assert_eq!(pulse.longest_silence(event), Duration::from_millis(3000));
+        // What was silence before the event does not count.
+        assert_eq!(pulse.longest_silence(event), Duration::from_millis(2950));
         let within = beats[2] + Duration::from_millis(1000);
         assert_eq!(pulse.longest_silence(within), Duration::from_millis(2000));
         assert_eq!(pulse.ticks_after(beats[5]), Some(Duration::ZERO));

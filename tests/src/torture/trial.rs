@@ -211,7 +211,11 @@ impl Trial {
             ),
         }
         drop(recover);
-        let limit = rig.rules.after_recover;
+        // A save has the guest stand still itself, and is asked for no more than the guest's usual time.
+        let limit = match self.run.recovered_by.as_str() {
+            "recover" => rig.rules.after_recover,
+            _ => rig.rules.ticks,
+        };
         let ticks = loop {
             let ticks = Pulse::of(&subject.guest, position).first_after(ended);
             if ticks.is_some() || ended.elapsed() > limit {
