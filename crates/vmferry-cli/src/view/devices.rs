@@ -154,7 +154,10 @@ fn elsewhere<'a>(
         places.entry(name).or_insert(at);
     }
     let names = sections.iter().filter_map(|section| {
-        let name = (section.header().idstr.as_str(), section.header().instance_id);
+        let name = (
+            section.header().idstr.as_str(),
+            section.header().instance_id,
+        );
         Some((name, *places.get(&name)?))
     });
     names.collect()
