@@ -164,7 +164,7 @@ fn a_guardian_may_die_at_any_step() -> Result<()> {
             let mode = MODES[number % MODES.len()];
             stage.walk(mode, &format!("{step}=kill-guardian"), Help::None)?;
         }
-        for (number, step) in ["planned", "ready", "hears-a-plan"].iter().enumerate() {
+        for (number, step) in ["planned", "ready", "gets-a-plan"].iter().enumerate() {
             let mode = MODES[number % MODES.len()];
             stage.walk(mode, &format!("guardian:{step}=kill"), Help::None)?;
         }

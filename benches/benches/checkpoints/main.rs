@@ -1,6 +1,6 @@
 //! Checkpoints of real guests beside what QEMU does by itself: saving, restoring, restoring lazily.
 //!
-//! `cargo bench -p vmferry-benches --bench checkpoints -- [lazy] [save] [restore] [--quick]`
+//! `cargo bench -p vmferry-benches --bench checkpoints -- [lazy] [save [snapshot] [stop] [live]] [restore] [--quick]`
 //!
 //! What each figure means is told in the output, which is what `benches/record/` keeps.
 
@@ -11,6 +11,7 @@ mod way;
 
 use anyhow::{Result, bail};
 use vmferry_tests::{Backend, Program, Qemu, Release, Spec};
+use way::Mode;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -50,13 +51,19 @@ impl Scale {
 fn main() -> Result<()> {
     let mut scale = Scale::FULL;
     let mut parts = Vec::new();
+    let mut modes = Vec::new();
     for word in std::env::args().skip(1) {
         match word.as_str() {
             // What `cargo bench` adds.
             "--bench" => {}
             "--quick" => scale = Scale::QUICK,
             "lazy" | "save" | "restore" => parts.push(word),
-            _ => bail!("'{word}' is no part of this benchmark: lazy, save, restore, --quick"),
+            "snapshot" => modes.push(Mode::Snapshot),
+            "stop" => modes.push(Mode::Stop),
+            "live" => modes.push(Mode::Live),
+            _ => bail!(
+                "'{word}' is not a part of this benchmark: lazy, save (snapshot, stop, live), restore, --quick"
+            ),
         }
     }
     println!("{}", vmferry_benches::describe());
@@ -76,7 +83,10 @@ fn main() -> Result<()> {
         restore::run(scale)?;
     }
     if wanted("save") {
-        save::run(scale)?;
+        if modes.is_empty() {
+            modes.extend(Mode::ALL);
+        }
+        save::run(scale, &modes)?;
     }
     Ok(())
 }

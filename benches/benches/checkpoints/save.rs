@@ -24,7 +24,7 @@ struct Row {
     peak: Figures,
 }
 
-pub(super) fn run(scale: Scale) -> Result<()> {
+pub(super) fn run(scale: Scale, modes: &[Mode]) -> Result<()> {
     println!("\n# Save");
     println!(
         "pause: from STOP to RESUME, ms; silence: the longest time without a heartbeat (every 100 ms), ms"
@@ -37,7 +37,7 @@ pub(super) fn run(scale: Scale) -> Result<()> {
         for backend in [Backend::Anonymous, Backend::SharedMemfd] {
             let guest = scale.guest(release, backend).start()?;
             guest.wait_until_filled()?;
-            for mode in Mode::ALL {
+            for mode in modes.iter().copied() {
                 // QEMU 7.2 under TCG loses pages that change while they are sent.
                 if (release, mode) != (Release::V7_2, Mode::Live) {
                     println!("\n{release}, {}, mode {}", name(backend), mode.name());

@@ -47,7 +47,10 @@ impl<C: ReadChannel> Source for Reader<C> {
     }
 
     fn skip_rest(&mut self) -> Result<u64, Error> {
-        Ok(self.skip_rest()?)
+        let start = self.position();
+        // What was passed over before the channel was not ready stays so.
+        self.waiting(|reader| reader.skip_rest().map(drop))?;
+        Ok(self.position() - start)
     }
 
     #[inline]

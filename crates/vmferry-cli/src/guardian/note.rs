@@ -180,7 +180,7 @@ fn folder() -> io::Result<PathBuf> {
     let seen = fs::metadata(&folder)?;
     let ours = rustix::process::geteuid().as_raw();
     if seen.uid() != ours || seen.mode() & 0o022 != 0 {
-        // Whoever can write there decides what is put back.
+        // Users who can write there decide what is put back.
         let text = format!(
             "the folder {} can be written by others than its owner, user {ours}: set {FOLDER_VARIABLE} to another one",
             folder.display()

@@ -92,10 +92,10 @@ pub fn recover(
         return Err(RecoverError::UnderWay { vm, pid });
     }
     let status = migration::query(client)?;
+    let intact = plan.changed.is_intact(client)?;
     // A migration that has not completed has moved no machine elsewhere.
-    let completed =
-        !status.is_completed() || is_ours(&found, &status) && plan.changed.is_intact(client)?;
-    let resume = Resume::Left { completed };
+    let completed = !status.is_completed() || is_ours(&found, &status) && intact;
+    let resume = Resume::Left { completed, intact };
     settle(client, plan, resume, Instant::now() + PATIENCE).map_err(|trouble| {
         let vm = plan.vm.clone();
         RecoverError::Trouble { vm, trouble }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Ending, Plan};
 use crate::machine::run_state;
-use crate::migration::{self, Status};
+use crate::migration::{self, MAX_BANDWIDTH, Status};
 use crate::qmp::{Client, Error, Events, Result};
 
 /// After this long in `setup`, a migration will not leave it by itself (QEMU 10.0, right after a
@@ -30,7 +30,16 @@ pub enum Resume {
     Left {
         /// Whether the last migration was ours, if it has completed.
         completed: bool,
+        /// Whether no setting has a value of somebody else's.
+        intact: bool,
     },
+}
+
+impl Resume {
+    /// Whether a migration that is under way may be cancelled. One that somebody else has begun since may not.
+    fn may_cancel(self) -> bool {
+        !matches!(self, Self::Left { intact: false, .. })
+    }
 }
 
 /// Puts everything back until `deadline`: waits until no migration is under way, lets the guest go on if it ran before, and
@@ -58,9 +67,14 @@ pub fn settle(
         Ok(_) | Err(Error::Refused { .. }) => {}
         Err(error) => note("the channel", Err(error)),
     }
+    if plan.ending == Ending::Outlast {
+        // It may have been slowed down, for a store that takes nothing any more.
+        let unlimited = plan.changed.set_again(client, MAX_BANDWIDTH, json!(0));
+        note("the migration", unlimited);
+    }
     note(
         "the migration",
-        until_ended(client, plan, &events, deadline),
+        until_ended(client, plan, resume, &events, deadline),
     );
     if plan.resume {
         let let_run = let_run(client, plan, resume, &events, deadline);
@@ -82,7 +96,13 @@ pub fn settle(
 }
 
 /// Waits until no migration is under way.
-fn until_ended(client: &Client, plan: &Plan, events: &Events, deadline: Instant) -> Result<()> {
+fn until_ended(
+    client: &Client,
+    plan: &Plan,
+    resume: Resume,
+    events: &Events,
+    deadline: Instant,
+) -> Result<()> {
     let began = Instant::now();
     let mut cancelled = false;
     loop {
@@ -90,7 +110,7 @@ fn until_ended(client: &Client, plan: &Plan, events: &Events, deadline: Instant)
         if !status.is_under_way() {
             return Ok(());
         }
-        if may_be_cancelled(&status, plan, began) && !cancelled {
+        if !cancelled && resume.may_cancel() && may_be_cancelled(&status, plan, began) {
             client.execute("migrate_cancel", Value::Null)?;
             cancelled = true;
         }
@@ -140,8 +160,13 @@ fn let_run(
             // Only its management could have stopped it.
             "paused" | "prelaunch" => return Ok(()),
             "postmigrate" => match resume {
-                Resume::Ours | Resume::Left { completed: true } => true,
-                Resume::Left { completed: false } => {
+                Resume::Ours
+                | Resume::Left {
+                    completed: true, ..
+                } => true,
+                Resume::Left {
+                    completed: false, ..
+                } => {
                     return Err(Error::Protocol {
                         what: "'postmigrate': another migration of this machine may have completed after \
                                the save. If it has not been migrated away, say 'cont' in its monitor"

@@ -92,7 +92,7 @@ pub fn run_as_guardian() -> io::Result<()> {
     fault::at("guardian:ready");
 
     let outcome = watch(&mut lifeline, plan.patience, |newer| {
-        fault::at("guardian:hears-a-plan");
+        fault::at("guardian:gets-a-plan");
         *plan = newer;
     });
     if matches!(outcome, Outcome::Done | Outcome::Read) {
@@ -141,8 +141,8 @@ fn take_over(plan: &Plan, channel: OwnedFd, monitor: OwnedFd) -> io::Result<()> 
         }
         if !said {
             ui::warn(format_args!(
-                "the save of '{vm}' has ended early, and its guest may stand still: {trouble}. This goes on \
-                 trying (process {}); after its end, 'vmferry recover --qmp unix:{}' does the same",
+                "the save of '{vm}' has ended early, and what it changed is not put back yet: {trouble}. Process {} goes \
+                 on trying; if it is ended, 'vmferry recover --qmp unix:{}' does the same",
                 std::process::id(),
                 plan.socket.display()
             ));

@@ -206,6 +206,19 @@ impl Changed {
         Ok(())
     }
 
+    /// Sets a parameter that has a value of ours now.
+    ///
+    /// # Errors
+    /// QEMU refuses.
+    pub fn set_again(&self, client: &Client, name: &str, value: Value) -> Result<()> {
+        let now = parameters(client)?;
+        let ours = |change: &Change| now.get(name).is_some_and(|now| change.is_ours(now));
+        match self.parameters.get(name).is_some_and(ours) {
+            true => set_parameters(client, Map::from_iter([(name.to_owned(), value)])),
+            false => Ok(()),
+        }
+    }
+
     /// What a parameter was before it was changed, if it was.
     pub fn parameter_before(&self, name: &str) -> Option<&Value> {
         self.parameters.get(name).map(|change| &change.before)

@@ -116,7 +116,7 @@ impl Attempt<'_> {
         };
         saver.leave_to_guardian();
         let text = format!(
-            "the guest of '{}' may stand still: {trouble}. A guardian goes on trying to put things right",
+            "what the save changed in '{}' is not put back yet: {trouble}. Its guardian goes on trying",
             self.vm
         );
         Err(Failure::Failed(failure.into_error().context(text)))

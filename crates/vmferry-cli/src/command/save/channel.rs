@@ -4,12 +4,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Pid;
-use vmferry::channel::{Duplex, Follow, FollowHandle, ReadChannel, SegmentMut, Shutdown, Socket};
+use vmferry::channel::{Duplex, Follow, FollowHandle, Shutdown, Socket};
 use vmferry_store::Writer;
 use vmferry_store::manifest::SaveMode;
 
@@ -29,8 +27,7 @@ pub(super) enum Channel {
 
 /// What other threads can do with a channel that is being read.
 pub(super) enum ChannelHandle {
-    /// With the bytes that were read.
-    Socket(Arc<AtomicU64>),
+    Socket,
     Memory(FollowHandle),
 }
 
@@ -69,9 +66,7 @@ impl Channel {
         match self {
             Self::Socket(socket) => {
                 let (reader, _) = Socket::from(socket.try_clone()?).split();
-                let seen = Arc::default();
-                let reader = Counted::new(reader, Arc::clone(&seen));
-                Ok((Intake::start(reader, writer)?, ChannelHandle::Socket(seen)))
+                Ok((Intake::start(reader, writer)?, ChannelHandle::Socket))
             }
             Self::Memory(file) => {
                 let follow = Follow::new(file.try_clone()?);
@@ -79,26 +74,6 @@ impl Channel {
                 Ok((Intake::start(follow, writer)?, handle))
             }
         }
-    }
-}
-
-/// A channel whose bytes are counted.
-struct Counted<C> {
-    channel: C,
-    seen: Arc<AtomicU64>,
-}
-
-impl<C> Counted<C> {
-    fn new(channel: C, seen: Arc<AtomicU64>) -> Self {
-        Self { channel, seen }
-    }
-}
-
-impl<C: ReadChannel> ReadChannel for Counted<C> {
-    fn read_segments(&mut self, segments: &mut [SegmentMut<'_>]) -> io::Result<usize> {
-        let len = self.channel.read_segments(segments)?;
-        self.seen.fetch_add(len as u64, Ordering::Relaxed);
-        Ok(len)
     }
 }
 
@@ -119,19 +94,11 @@ impl ChannelHandle {
         }
     }
 
-    /// Bytes that have been read.
-    pub(super) fn read(&self) -> u64 {
+    /// Bytes that have been read, and bytes that QEMU is ahead of that, where it does not wait for us.
+    pub(super) fn read_and_ahead(&self) -> Option<(u64, u64)> {
         match self {
-            Self::Socket(seen) => seen.load(Ordering::Relaxed),
-            Self::Memory(follow) => follow.read(),
-        }
-    }
-
-    /// Bytes that QEMU has written and we have not read; of a socket they are few.
-    pub(super) fn behind(&self) -> u64 {
-        match self {
-            Self::Socket(_) => 0,
-            Self::Memory(follow) => follow.behind().unwrap_or(0),
+            Self::Socket => None,
+            Self::Memory(follow) => Some((follow.read(), follow.behind().ok()?)),
         }
     }
 }

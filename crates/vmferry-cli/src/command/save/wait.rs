@@ -48,8 +48,8 @@ pub(super) struct Waiting<'a> {
 /// What is known after each look.
 struct Seen<'a> {
     began: Instant,
-    /// How far the stream was, and when it last got further.
-    read: u64,
+    /// How many pages had arrived, and when the last one did.
+    pages: u64,
     moved: Instant,
     glance: Glance<'a>,
     pace: Pace<'a>,
@@ -65,7 +65,7 @@ impl<'a> Waiting<'a> {
         let now = Instant::now();
         let mut seen = Seen {
             began: now,
-            read: 0,
+            pages: 0,
             moved: now,
             glance: Glance::new(self.client),
             pace: Pace::new(self.client),
@@ -126,22 +126,22 @@ impl<'a> Waiting<'a> {
             )
             .into());
         }
-        let read = self.channel.read();
-        if read != seen.read || stalled.is_some() {
-            (seen.read, seen.moved) = (read, now);
+        let pages = self.intake.progress().counters().pages;
+        if pages != seen.pages || stalled.is_some() {
+            (seen.pages, seen.moved) = (pages, now);
         }
         let patience = self.stall_timeout * QEMU_PATIENCE;
         if now.saturating_duration_since(seen.moved) > patience {
             return Err(anyhow!(
-                "QEMU has sent nothing for {patience:?} (three times --stall-timeout), after {read} bytes: does it stand still?",
+                "QEMU has sent nothing for {patience:?} (three times --stall-timeout), after {pages} pages: does it stand still?",
             )
             .into());
         }
-        match seen
-            .pace
-            .keep(self.channel.behind())
-            .and_then(|()| seen.glance.look())
-        {
+        let paced = match self.channel.read_and_ahead() {
+            Some((read, ahead)) => seen.pace.keep(now, read, ahead),
+            None => Ok(()),
+        };
+        match paced.and_then(|()| seen.glance.look()) {
             Ok(Some(status)) => {
                 self.show(&status);
                 self.hurry(&status, seen)
