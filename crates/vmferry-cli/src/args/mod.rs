@@ -200,11 +200,11 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum SnapshotChannel {
     /// A file in memory, which QEMU can fill without a reader: nothing that happens to the save can stop
-    /// the guest. It takes some 128 MiB; after the death of the save and its guardian, up to the guest's used memory
-    /// until QEMU is through. QEMU's own memory limit counts it
+    /// the guest. It takes some 128 MiB; if both processes of the save are killed, as much as the guest has in
+    /// use, until QEMU is through. QEMU's own memory limit counts it
     #[default]
     Memory,
-    /// A socket: takes no memory. QEMU 7.2 stops the guest for ever if the save and its guardian are both
+    /// A socket: it takes no memory. QEMU 7.2 stops the guest for ever if both processes of the save are
     /// killed
     Socket,
 }
