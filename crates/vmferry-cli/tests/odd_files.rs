@@ -147,7 +147,7 @@ fn verify_ends_with_1_for_damage_whichever_layer_finds_it() {
 fn verify_ends_with_2_where_it_could_not_look() {
     let place = Place::new();
     place.run("verify ./nothing").says(2, &["cannot open"]);
-    place.run("verify .").says(2, &["is a folder"]);
+    place.run("verify .").says(2, &["is a directory"]);
     let disk = golden("streams/10.0-q35-savevm.qcow2.zst");
     place.put("disk", &disk);
     place.run("verify disk").says(2, &["several snapshots"]);
@@ -365,7 +365,7 @@ fn a_file_that_is_something_else_is_named() {
         ended.says(1, &["the manifest of a checkpoint"]);
     }
     place.run("verify ./store").says(2, &["is a store"]);
-    place.run("verify ./folder").says(2, &["is a folder"]);
+    place.run("verify ./folder").says(2, &["is a directory"]);
 }
 
 #[test]
