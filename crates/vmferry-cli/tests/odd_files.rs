@@ -147,7 +147,7 @@ fn verify_ends_with_1_for_damage_whichever_layer_finds_it() {
 fn verify_ends_with_2_where_it_could_not_look() {
     let place = Place::new();
     place.run("verify ./nothing").says(2, &["cannot open"]);
-    place.run("verify .").says(2, &["is a directory"]);
+    place.run("verify .").says(2, &["is a folder here"]);
     let disk = golden("streams/10.0-q35-savevm.qcow2.zst");
     place.put("disk", &disk);
     place.run("verify disk").says(2, &["several snapshots"]);
