@@ -7,7 +7,7 @@
 //! | libvirt's save image: [`libvirt`] | `LibvirtQemud` | raw and sparse ones |
 //! | an internal snapshot in a qcow2 image: [`qcow2`] | `QFI\xfb` | yes |
 //!
-//! [`open`] looks at the first bytes, and gives the stream inside as a [`ReadChannel`], and as a place
+//! [`open()`] looks at the first bytes, and gives the stream inside as a [`ReadChannel`], and as a place
 //! ([`ReadAt`]) where its bytes can be read again, if they can. All but qcow2 may come through a pipe. What is something
 //! else is named, if it is known: [`Foreign`].
 
