@@ -219,12 +219,15 @@ fn a_qemu_that_holds_a_guest_is_not_said_to_be_of_no_use() -> Result<()> {
         "{}",
         ended.stderr
     );
+    // A thread of QEMU's that waits for a page may hold the lock that its monitor needs, so it may not answer.
+    let refused =
+        |said: &str| said.contains("do not end this QEMU") || said.contains("no answer to");
     let again = try_to_restore(&vmferry, &guest, &[])?;
     let said = again.refused()?;
-    ensure!(said.contains("do not end this QEMU"), "{said}");
+    ensure!(refused(said), "{said}");
     let ended = vmferry.begin_save(&guest, "guest", "stop")?.end()?;
     let said = ended.refused()?;
-    ensure!(said.contains("do not end this QEMU"), "{said}");
+    ensure!(refused(said), "{said}");
     Ok(())
 }
 

@@ -24,6 +24,8 @@ const GRACE: Duration = Duration::from_secs(2);
 pub struct Rules {
     /// How many runs a cell has, if not its own number.
     pub runs: Option<u32>,
+    /// By what that number is divided.
+    pub share: u32,
     /// When the blow falls, if not at random.
     pub moment: Option<Duration>,
     /// How many threads work beside it.
@@ -47,6 +49,7 @@ impl Rules {
     pub fn strict() -> Self {
         Self {
             runs: None,
+            share: 1,
             moment: None,
             load: 2,
             size: Size {
@@ -64,7 +67,8 @@ impl Rules {
     /// A few moments of each cell, on a machine of which nobody knows how busy it is.
     pub fn short() -> Self {
         Self {
-            runs: Some(3),
+            // Three kills, and one of each other blow.
+            share: 10,
             load: 0,
             size: Size {
                 memory: 160,
@@ -125,7 +129,8 @@ impl Campaign {
         let mut rig: Option<Rig> = None;
         let mut errors = 0;
         for cell in cells {
-            let runs = self.rules.runs.unwrap_or_else(|| cell.blow.runs());
+            let own = || cell.blow.runs().div_ceil(self.rules.share);
+            let runs = self.rules.runs.unwrap_or_else(own);
             let done = self.record.done(cell)?;
             for number in (0..runs).filter(|number| !done.contains(number)) {
                 let mut at_hand = match rig.take() {

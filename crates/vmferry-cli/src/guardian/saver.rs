@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -73,15 +73,13 @@ impl Saver {
         let note = note.ok().map(Arc::new);
         let lifeline = Arc::new(lifeline);
         let (beating, until) = bounded(0);
-        let beats = (Arc::clone(&lifeline), note.clone());
-        let beat = std::thread::Builder::new()
-            .name("beat".into())
-            .spawn(move || {
-                while until.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
-                    beats.0.beat();
-                    beats.1.iter().for_each(|note| note.touch());
-                }
-            })?;
+        let beats = Arc::clone(&lifeline);
+        let beat = every_beat("beat", until.clone(), move || beats.beat())?;
+        if let Some(note) = note.clone() {
+            // Not by the same thread: the folder may lie on a disk that hangs, which is no reason to be taken for dead.
+            // Nobody waits for this one, for the same reason.
+            every_beat("touch", until, move || note.touch())?;
+        }
         Ok(Self {
             lifeline,
             guardian,
@@ -107,11 +105,12 @@ impl Saver {
     /// Everything has been put back: the guardian ends.
     pub fn done(mut self) {
         self.stop_beating();
+        // A guardian that is gone need not know.
+        let _ = self.lifeline.send(&Message::Done, &[]);
+        // A note that outlives this finds nothing to put right.
         if let Some(note) = &self.note {
             note.remove();
         }
-        // A guardian that is gone need not know.
-        let _ = self.lifeline.send(&Message::Done, &[]);
         // One that was stopped finds the message when it goes on.
         let _ = self.wait_for_guardian();
     }
@@ -139,6 +138,21 @@ impl Saver {
         }
         Ok(())
     }
+}
+
+/// A thread that does something at each beat, until the other end of `until` is dropped.
+fn every_beat(
+    name: &str,
+    until: Receiver<()>,
+    something: impl Fn() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || {
+            while until.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+                something();
+            }
+        })
 }
 
 fn note_of(guardian: Option<ProcessId>, plan: &Plan) -> Note {

@@ -184,8 +184,11 @@ impl Attempt<'_> {
             }
         }
         plan.stopped = self.guest == Guest::Running && self.stop_first;
-        let gone = "the guardian of the save has died";
-        saver.will_change(plan).context(gone)?;
+        // A little before it does: it tells later whose migration one is that has completed.
+        plan.began_ms = Some(note::uptime_ms());
+        saver
+            .will_change(plan)
+            .context("the guardian of the save has died")?;
         fault::at("saver:noted");
         match plan.changed.apply(self.client) {
             Ok(()) => {}
@@ -199,9 +202,6 @@ impl Attempt<'_> {
             self.client.execute("stop", Value::Null)?;
             fault::at("saver:stopped");
         }
-        // When it began is noted before it does: it tells later whose migration one is that has completed.
-        plan.began_ms = Some(note::uptime_ms());
-        saver.will_change(plan).context(gone)?;
         self.begin(plan, theirs.as_fd(), &events)?;
         fault::at("saver:begun");
         // From now on the stream ends when QEMU closes its end.
