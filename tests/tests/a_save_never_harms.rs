@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use vmferry_tests::vmferry::Run;
@@ -33,22 +33,35 @@ fn start(release: Release) -> Result<Guest> {
     Ok(guest)
 }
 
-/// Waits until QEMU is sending.
-fn in_the_middle(guest: &Guest, run: &Run) -> Result<()> {
+/// How many saves are begun until one is met in its middle: one that QEMU stops by itself is there for a tenth of a second
+/// only, before its monitor may be dead.
+const BEGUN: u32 = 20;
+
+/// Begins saves until QEMU is seen sending one.
+fn in_the_middle(vmferry: &Vmferry, guest: &Guest, begin: impl Fn() -> Result<Run>) -> Result<Run> {
+    for _ in 0..BEGUN {
+        let run = begin()?;
+        if is_sending(guest, &run)? {
+            return Ok(run);
+        }
+        run.end()?.succeeded()?;
+        vmferry.run(["delete", "guest@latest"])?.succeeded()?;
+    }
+    bail!("none of {BEGUN} saves was met in its middle")
+}
+
+/// Waits until QEMU is sending; false if the save is over before that was seen.
+fn is_sending(guest: &Guest, run: &Run) -> Result<bool> {
     let deadline = Instant::now() + PATIENCE;
-    loop {
+    while run.process().is_running() {
         let status = guest.execute("query-migrate", Value::Null)?;
         let sent = status["ram"]["transferred"].as_u64().unwrap_or(0);
-        if status["status"] == "active" && sent > 8 << 20 {
-            return Ok(());
+        if (status["status"] == "active" || status["status"] == "device") && sent > 0 {
+            return Ok(true);
         }
-        ensure!(
-            run.process().is_running(),
-            "the save is over: {}",
-            run.stderr()
-        );
         ensure!(Instant::now() < deadline, "no save in the middle: {status}");
     }
+    Ok(false)
 }
 
 /// The guest runs, with the settings that it had; and no checkpoint has appeared.
@@ -99,8 +112,9 @@ fn interrupted_by(signal: Signal, code: Option<i32>) -> Result<()> {
         let story = || -> Result<()> {
             let vmferry = Vmferry::new()?;
             let guest = start(release)?;
-            let mut run = vmferry.begin_save(&guest, "guest", mode)?;
-            in_the_middle(&guest, &run)?;
+            let mut run = in_the_middle(&vmferry, &guest, || {
+                vmferry.begin_save(&guest, "guest", mode)
+            })?;
             run.process().signal(signal)?;
             ensure!(run.wait()?.code() == code, "{}", run.stderr());
             is_unharmed(&vmferry, &guest)?;
@@ -147,7 +161,10 @@ fn a_guest_goes_on_when_the_disk_is_full() -> Result<()> {
 
 #[test]
 fn a_guest_goes_on_when_the_disk_hangs() -> Result<()> {
-    for (release, mode) in guests() {
+    // 10.0 is stopped for less time than it takes to freeze a disk in the middle of it; cell 10.0/stop/disk-hangs of
+    // `./x torture` judges the guest whenever that is.
+    let lasting = |cell: &(Release, &str)| *cell != (Release::V10_0, "stop");
+    for (release, mode) in guests().into_iter().filter(lasting) {
         let story = || -> Result<()> {
             let disk = Disk::new(512)?;
             let hanging = Vmferry::with_store(disk.path().join("store"))?;
@@ -167,8 +184,7 @@ fn a_guest_goes_on_when_the_disk_hangs() -> Result<()> {
                 "--stall-timeout",
                 "1",
             ];
-            let run = hanging.start(save)?;
-            in_the_middle(&guest, &run)?;
+            let run = in_the_middle(&hanging, &guest, || hanging.start(save))?;
             let frozen = disk.freeze()?;
             // The save is over although its disk still hangs; its process cannot end before that does.
             guest.wait_for_state("running")?;
@@ -191,8 +207,7 @@ fn a_guest_goes_on_when_its_save_hangs_altogether() -> Result<()> {
         let guest = start(release)?;
         let qmp = format!("unix:{}", guest.qmp_path().display());
         let save = ["save", "guest", "--qmp", &qmp, "--stall-timeout", "1"];
-        let mut run = vmferry.start(save)?;
-        in_the_middle(&guest, &run)?;
+        let mut run = in_the_middle(&vmferry, &guest, || vmferry.start(save))?;
         run.process().signal(Signal::STOP)?;
         // The guardian kills it: two who speak to one monitor would be worse than none.
         ensure!(run.wait()?.code().is_none());
