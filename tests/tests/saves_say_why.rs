@@ -90,7 +90,7 @@ impl Proxy {
         let (sender, connected) = channel();
         let accepting = std::thread::spawn(move || {
             if let Ok((client, _)) = listener.accept() {
-                // Whoever waited for it may have failed.
+                // The test that waited for it may have failed.
                 let _ = sender.send(client);
             }
         });

@@ -50,7 +50,7 @@ macro_rules! exported {
             let nothing = ();
             $(let nothing: $result = $nothing;)?
             let work = |$file: &$crate::QEMUFile| $body;
-            // SAFETY: the promise of whoever calls this function.
+            // SAFETY: the promise of the caller of this function.
             unsafe { $crate::call::with_file(f, nothing, work) }
         }
     )*};

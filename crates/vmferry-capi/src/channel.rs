@@ -105,7 +105,7 @@ impl WriteChannel for Callbacks {
         }
         self.sends += 1;
         let position = self.position();
-        // SAFETY: the function and its argument belong together, as whoever opened the file has
+        // SAFETY: the function and its argument belong together, as the caller that opened the file has
         // promised; the array has `count` pieces, and each is of memory that can be read.
         let answer = unsafe { writev_buffer(self.opaque, pieces.as_mut_ptr(), count, position) };
         self.moved(answer, len)
@@ -131,7 +131,7 @@ impl ReadChannel for Callbacks {
             return Ok(0);
         };
         let (len, position) = (room.len(), self.position());
-        // SAFETY: the function and its argument belong together, as whoever opened the file has
+        // SAFETY: the function and its argument belong together, as the caller that opened the file has
         // promised; `len` bytes can be written there.
         let answer = unsafe { get_buffer(self.opaque, room.as_mut_ptr(), position, len) };
         self.moved(answer, len)
@@ -161,7 +161,7 @@ unsafe impl Sync for ShutDown {}
 
 impl Shutdown for ShutDown {
     fn shutdown(&self) -> io::Result<()> {
-        // SAFETY: the function and its argument belong together, as whoever opened the file has
+        // SAFETY: the function and its argument belong together, as the caller that opened the file has
         // promised, and the file is open.
         match unsafe { (self.shut_down)(self.opaque, true, true) } {
             errno if errno < 0 => Err(io::Error::from_raw_os_error(positive(errno))),

@@ -45,7 +45,7 @@ impl Staged {
     }
 }
 
-/// The stream of a file, as whoever uses the file now finds it.
+/// The stream of a file, as its present user finds it.
 #[derive(Clone, Copy)]
 pub(crate) enum Stream {
     Out(NonNull<Out>),
@@ -128,7 +128,7 @@ impl QEMUFile {
         }
     }
 
-    /// Uses the stream: whoever else comes meanwhile, from a callback, finds [`Side::None`].
+    /// Uses the stream: a callback that uses it meanwhile finds [`Side::None`].
     #[inline]
     pub(crate) fn with<R>(&self, work: impl FnOnce(Side<'_>) -> R) -> R {
         let stream = self.stream.replace(Stream::InUse);
@@ -170,7 +170,7 @@ impl QEMUFile {
 
     /// Shuts down the channel of a file without a stream, which may have such a callback all the same.
     pub(crate) fn shut_down_without_stream(&self) -> c_int {
-        // SAFETY: the function and its argument belong together, as whoever opened the file promised.
+        // SAFETY: the function and its argument belong together, as the caller that opened the file promised.
         let shut = self
             .ops
             .shut_down

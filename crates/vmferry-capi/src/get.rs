@@ -9,27 +9,27 @@ use crate::call::exported;
 use crate::file::{In, user_error};
 
 exported! {
-    /// One byte; 0 behind an error.
+    /// One byte; 0 after an error.
     fn qemu_get_byte(file) -> c_int = 0; {
         file.get(0, |reader| reader.lenient().get_u8().into())
     }
 
-    /// A big-endian 16-bit number; 0 behind an error.
+    /// A big-endian 16-bit number; 0 after an error.
     fn qemu_get_be16(file) -> c_uint = 0; {
         file.get(0, |reader| reader.lenient().get_be16().into())
     }
 
-    /// A big-endian 32-bit number; 0 behind an error.
+    /// A big-endian 32-bit number; 0 after an error.
     fn qemu_get_be32(file) -> c_uint = 0; {
         file.get(0, |reader| reader.lenient().get_be32())
     }
 
-    /// A big-endian 64-bit number; 0 behind an error.
+    /// A big-endian 64-bit number; 0 after an error.
     fn qemu_get_be64(file) -> u64 = 0; {
         file.get(0, |reader| reader.lenient().get_be64())
     }
 
-    /// The byte behind the next `offset`, which is not taken; 0 behind an error.
+    /// The byte after the next `offset`, which is not taken; 0 after an error.
     fn qemu_peek_byte(file, offset: c_int) -> c_int = 0; {
         file.get(0, |reader| {
             let Ok(offset) = usize::try_from(offset) else {
@@ -42,7 +42,7 @@ exported! {
         })
     }
 
-    /// Lets `*buf` point to the `size` bytes behind the next `offset`, which are not taken, and tells how
+    /// Lets `*buf` point to the `size` bytes after the next `offset`, which are not taken, and tells how
     /// many are there: fewer only behind an error. They stay until the next call, and must not be changed.
     fn qemu_peek_buffer(file, buf: *mut *mut u8, size: usize, offset: usize) -> usize = 0; {
         if size == 0 {

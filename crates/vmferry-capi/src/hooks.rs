@@ -53,7 +53,7 @@ impl<'f> Call<'f> {
         stream: Stream,
     ) -> Result<()> {
         let (f, opaque, flags, data) = (self.f(), self.file.opaque, self.flags, self.data);
-        // SAFETY: the hook and the file's argument belong together, as whoever set the hooks has
+        // SAFETY: the hook and the file's argument belong together, as the caller that set the hooks has
         // promised; `data` is the caller's.
         let answer = self
             .file

@@ -37,7 +37,7 @@ pub unsafe extern "C" fn qemu_fclose(f: *mut QEMUFile) -> c_int {
             return None;
         }
         let errno = file.finish();
-        // SAFETY: the function and its argument belong together, as whoever opened the file promised.
+        // SAFETY: the function and its argument belong together, as the caller that opened the file promised.
         let closed = file
             .ops
             .close
@@ -103,14 +103,14 @@ exported! {
         let Some(get_return_path) = file.ops.get_return_path else {
             return ptr::null_mut();
         };
-        // SAFETY: the function and its argument belong together, as whoever opened the file promised.
+        // SAFETY: the function and its argument belong together, as the caller that opened the file promised.
         unsafe { get_return_path(file.opaque) }
     }
 
     /// Makes calls of the channel wait, or not.
     fn qemu_file_set_blocking(file, block: bool) {
         if let Some(set_blocking) = file.ops.set_blocking {
-            // SAFETY: the function and its argument belong together, as whoever opened the file
+            // SAFETY: the function and its argument belong together, as the caller that opened the file
             // promised.
             unsafe { set_blocking(file.opaque, block) };
         }

@@ -115,7 +115,7 @@ impl<C: WriteChannel, M: Releaser> Sink for Writer<'_, C, M> {
 }
 
 impl<C: WriteChannel, M: Releaser> Outgoing for Writer<'_, C, M> {
-    /// Waits where the channel is not ready: whoever writes a format cannot be taken up again in its middle.
+    /// Waits where the channel is not ready: a writer of a format cannot be taken up again in its middle.
     fn flush(&mut self) -> Result<(), Error> {
         Ok(self.flush_waiting()?)
     }

@@ -1,4 +1,4 @@
-//! Text from outside, made harmless: names come from the machines that are looked at, and whoever made them may want
+//! Text from outside, made harmless: names come from the machines that are looked at, and their makers may want
 //! a terminal to do something, or a line to look like one of ours.
 //!
 //! Everything that is printed passes through here: whole results and messages through [`harmless`], what stands within

@@ -17,7 +17,7 @@ pub(super) enum Start {
     Runs,
     /// It is to stand still, by the command line or because it did when it was saved.
     Stays,
-    /// It is to run, but whoever started this QEMU held it back with `-S`.
+    /// It is to run, but the user who started this QEMU held it back with `-S`.
     HeldBack,
     /// It is to run, unless it is held back: that cannot be seen.
     AsQemuWasStarted,

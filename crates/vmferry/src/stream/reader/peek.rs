@@ -34,7 +34,7 @@ impl<C: ReadChannel> Reader<C> {
         Ok(&self.window[self.start + offset..self.start + ahead])
     }
 
-    /// The byte behind the next `offset`, without taking any.
+    /// The byte after the next `offset`, without taking any.
     ///
     /// # Errors
     /// The stream ends before it, or has failed, or it is beyond a window.
