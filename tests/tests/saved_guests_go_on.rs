@@ -168,7 +168,7 @@ fn a_running_guest_is_restored_paused_if_that_is_asked_for() -> Result<()> {
 }
 
 #[test]
-fn a_guest_that_was_started_with_s_runs_if_it_ran_when_it_was_saved() -> Result<()> {
+fn a_guest_that_qemu_holds_back_with_s_goes_on_with_cont() -> Result<()> {
     let vmferry = Vmferry::new()?;
     let spec = Spec::pattern(Release::V7_2, "pc");
     let source = spec.start()?;
@@ -177,7 +177,10 @@ fn a_guest_that_was_started_with_s_runs_if_it_ran_when_it_was_saved() -> Result<
     drop(source);
     for options in [&[][..], &["--lazy"]] {
         let guest = spec.clone().paused().incoming("defer").start()?;
-        vmferry.restore(&guest, "guest", options)?;
+        let report = vmferry.restore(&guest, "guest", options)?;
+        ensure!(report["run_state"] == "paused", "{report}");
+        ensure!(guest.run_state()? == "paused");
+        guest.cont()?;
         guest.wait_for_passes(3)?;
     }
     Ok(())
