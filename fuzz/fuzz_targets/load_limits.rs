@@ -8,9 +8,10 @@ mod pieces;
 
 use libfuzzer_sys::fuzz_target;
 use vmferry::load::{
-    Assumption, Configuration, DeviceSection, Element, LoadError, Mode, Options, Origin,
-    OtherSections, Summary, Visitor, VmDescRule, load,
+    Assumption, Element, LoadError, Mode, Options, Origin, OtherSections, Summary, Visitor,
+    VmDescRule, load,
 };
+use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::stream::{Reader, ReaderConfig};
 use vmferry::wire::dirty_bitmap::Content;

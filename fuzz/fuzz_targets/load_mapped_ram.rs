@@ -7,9 +7,9 @@ use std::convert::Infallible;
 
 use libfuzzer_sys::fuzz_target;
 use vmferry::load::{
-    Configuration, DeviceSection, Image, MappedPages, Mode, Options, Origin, Summary, Visitor,
-    VmDescRule, load,
+    Image, MappedPages, Mode, Options, Origin, Summary, Visitor, VmDescRule, load,
 };
+use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::wire::SliceSource;
 use vmferry::wire::mapped_ram::Bitmap;

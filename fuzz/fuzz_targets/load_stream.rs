@@ -5,9 +5,8 @@
 use std::convert::Infallible;
 
 use libfuzzer_sys::fuzz_target;
-use vmferry::load::{
-    Configuration, DeviceSection, Image, Mode, Options, Origin, Visitor, VmDescRule, load,
-};
+use vmferry::load::{Image, Mode, Options, Origin, Visitor, VmDescRule, load};
+use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::save::{self, SaveError};
 use vmferry::wire::{SliceSource, limits, xbzrle};

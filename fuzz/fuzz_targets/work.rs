@@ -18,9 +18,8 @@ use libfuzzer_sys::fuzz_target;
 use vmferry::channel::Bytes;
 use vmferry::container::{libvirt, qcow2};
 use vmferry::index::Index;
-use vmferry::load::{
-    Configuration, DeviceSection, Mode, Options, Origin, OtherSections, Visitor, VmDescRule, load,
-};
+use vmferry::load::{Mode, Options, Origin, OtherSections, Visitor, VmDescRule, load};
+use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource, RamBlocks};
 use vmferry::stream::{Reader, ReaderConfig};
 use vmferry::wire::vmdesc::{Finder, VmDesc};

@@ -12,6 +12,7 @@ use vmferry::channel::{Duplex, File, Socket};
 use vmferry::load::{self, Image};
 use vmferry::postcopy::{self, HostPages, Progress, Unobserved};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
+use vmferry::save::RamWriter;
 use vmferry::stream::{Reader, Writer};
 use vmferry_tests::pattern::noise_page;
 use vmferry_tests::{Guest, Release, Spec};
@@ -253,7 +254,7 @@ fn a_page_that_is_sent_twice_is_found_by_qemu() -> Result<()> {
         let uri = format!("unix:{}", socket.display());
         guest.execute("migrate-incoming", json!({"uri": uri}))?;
         let (reader, writer) = Socket::from(UnixStream::connect(socket)?).split();
-        let mut ram = image.state.ram_writer(&image);
+        let mut ram = RamWriter::of_machine(&image.state, &image);
         let mut record = Vec::new();
         ram.begin(vmferry::wire::section::ElementType::Part, &mut record);
         ram.page(block, page, Page::Data(&stale), &mut record);

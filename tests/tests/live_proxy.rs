@@ -5,7 +5,8 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow};
 use vmferry::load::{LoadError, Options, Summary, load_live};
-use vmferry::save::{Forward, MultifdOptions, forward_multifd};
+use vmferry::relay::{Forward, forward_multifd};
+use vmferry::save::MultifdOptions;
 use vmferry::stream::Writer;
 use vmferry::wire::multifd::Method;
 use vmferry_tests::channels::{Gate, connect};

@@ -9,9 +9,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use vmferry::load::{
-    Configuration, DeviceSection, Element, ElementKind, Image, LoadError, Options, Origin, Visitor,
-    VmDescRule, load,
+    Element, ElementKind, Image, LoadError, Options, Origin, Visitor, VmDescRule, load,
 };
+use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::stream::Compressor;
 use vmferry::wire::section::ElementType;

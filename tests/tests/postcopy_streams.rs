@@ -9,9 +9,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use vmferry::channel;
 use vmferry::load::{
-    Channels, Configuration, DeviceSection, Element, ElementKind, Image, Nesting, Options, Origin,
-    Split, Summary, Visitor, load_channels,
+    Channels, Element, ElementKind, Image, Nesting, Options, Origin, Summary, Visitor,
+    load_channels,
 };
+use vmferry::machine::{Configuration, DeviceSection, Split};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource, RamBlocks};
 use vmferry::save;
 use vmferry::stream::Reader;

@@ -7,7 +7,8 @@ use std::hint::black_box;
 
 use anyhow::{Result, bail, ensure};
 use flate2::{Decompress, FlushDecompress};
-use vmferry::load::{Channels, Configuration, Image, Options, Visitor, VmDescRule, load_channels};
+use vmferry::load::{Channels, Image, Options, Visitor, VmDescRule, load_channels};
+use vmferry::machine::Configuration;
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlock};
 use vmferry::save::{self, MultifdOptions};
 use vmferry::wire::multifd::{Init, Method, PACKET_BYTES, Packet};

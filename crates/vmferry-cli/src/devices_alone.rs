@@ -1,8 +1,8 @@
 //! A state without memory: what it is, and what cannot be made of it.
 
 use anyhow::{Result, bail};
+use vmferry::machine::MachineState;
 use vmferry::ram::{PageSource, RamBlocks};
-use vmferry::save::MachineState;
 
 use crate::saved::Saved;
 

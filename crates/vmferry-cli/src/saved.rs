@@ -10,10 +10,10 @@ use anyhow::{Context, Result, anyhow};
 use vmferry::channel::seekable_len;
 use vmferry::container::{self, Container, ContainerError, Opened, Wanted};
 use vmferry::error::Error;
-use vmferry::index::{Index, IndexError, SavedState};
-use vmferry::load::{AssumptionKind, Mode, Phase, Summary, VmDescRule};
+use vmferry::index::{Index, IndexError};
+use vmferry::load::{AssumptionKind, Mode, Summary, VmDescRule};
+use vmferry::machine::{MachineState, Phase, SavedState};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
-use vmferry::save::MachineState;
 use vmferry::wire::{configuration, header};
 use vmferry_store::{Checkpoint, Manifest, StoreError};
 

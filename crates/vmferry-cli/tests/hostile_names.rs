@@ -9,8 +9,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use vmferry::load::{Image, Options, Visitor, load};
+use vmferry::machine::DeviceState;
 use vmferry::ram::{BlockIndex, Page, PageSource, RamBlocks};
-use vmferry::save::{DeviceState, precopy};
+use vmferry::save::precopy;
 use vmferry::wire::SliceSource;
 use vmferry_cli::ui::is_harmful;
 

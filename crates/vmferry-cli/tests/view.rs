@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use vmferry::load::{Image, Options, load};
-use vmferry::save::MachineState;
+use vmferry::machine::MachineState;
 use vmferry::wire::SliceSource;
 use vmferry::wire::vmstate::Value;
 use vmferry_cli::view::devices::{Devices, Undecoded};

@@ -6,7 +6,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vmferry::load::{DeviceSection, Phase, Split, Visitor};
+use vmferry::load::Visitor;
+use vmferry::machine::{DeviceSection, Phase, Split};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlock};
 
 use crate::backend::sim::{SimFiles, Stop};

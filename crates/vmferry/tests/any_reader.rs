@@ -13,9 +13,10 @@ use std::thread;
 
 use vmferry::channel::{Blocking, Bytes, Duplex, ReadChannel, SegmentMut, Socket};
 use vmferry::load::{
-    Bitmap, Channels, Configuration, DeviceSection, Element, Image, LoadError, MappedPages,
-    Options, Origin, OtherSections, Visitor, VmDescRule, load, load_channels,
+    Bitmap, Channels, Element, Image, LoadError, MappedPages, Options, Origin, OtherSections,
+    Visitor, VmDescRule, load, load_channels,
 };
+use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::save::precopy;
 use vmferry::stream::{Reader, ReaderConfig, Writer};

@@ -12,8 +12,9 @@ use vmferry::container::libvirt::{self, Written};
 use vmferry::container::{
     self, Compression, Compressor, Container, ContainerError, Opened, ReadAt, Wanted,
 };
-use vmferry::index::{Index, IndexError, SavedState};
+use vmferry::index::{Index, IndexError};
 use vmferry::load::{ChannelName, Channels, Image, Options, VmDescRule, load};
+use vmferry::machine::SavedState;
 use vmferry::ram::{Page, PageIndex, PageKind, PageSize, PageSource};
 use vmferry::save;
 use vmferry::stream::{Reader, Writer};

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::Path;
 
-use vmferry::load::{Configuration, DeviceSection, Options, Origin, OtherSections, Visitor, load};
+use vmferry::load::{Options, Origin, OtherSections, Visitor, load};
+use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::wire::vmdesc::{self, VmDesc};
 use vmferry::wire::vmstate::{self, Key, State, Value};

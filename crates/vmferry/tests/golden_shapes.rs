@@ -8,11 +8,12 @@ use std::io::Write;
 use std::path::Path;
 
 use vmferry::container::{self, Container, Wanted};
-use vmferry::index::{Index, SavedState};
+use vmferry::index::Index;
 use vmferry::load::{
     Assumption, AssumptionKind, Channels, Image, Mode, Options, Summary, VmDescRule, load,
     load_channels,
 };
+use vmferry::machine::SavedState;
 use vmferry::ram::{PageIndex, PageKind, PageSource};
 use vmferry::wire::SliceSource;
 

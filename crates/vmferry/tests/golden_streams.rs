@@ -5,9 +5,8 @@ use std::hash::{Hash, Hasher};
 use std::path::Path;
 
 use vmferry::error::{Error, FormatErrorKind};
-use vmferry::load::{
-    Configuration, DeviceSection, LoadError, Options, Origin, Phase, Split, Summary, Visitor, load,
-};
+use vmferry::load::{LoadError, Options, Origin, Summary, Visitor, load};
+use vmferry::machine::{Configuration, DeviceSection, Phase, Split};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::wire::{SliceSource, globalstate};
 

@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vmferry::error::{Error, FormatError};
 use vmferry::load::{Channels, Image, LoadError, Options, Summary, load, load_channels, load_live};
+use vmferry::machine::Rules;
 use vmferry::ram::PageSize;
-use vmferry::save::{self, Forward, MultifdOptions, Outgoing, Rules, SaveError};
+use vmferry::relay::{self, Forward};
+use vmferry::save::{self, MultifdOptions, Outgoing, SaveError};
 use vmferry::wire::multifd::{Init, Method, Packet};
 use vmferry::wire::{Sink, SliceSource};
 
@@ -380,7 +382,7 @@ fn passed_on(golden: &Golden, options: &MultifdOptions, channels: usize) -> Gold
     let mut main = Vec::new();
     let mut others = vec![Vec::new(); channels];
     let abort = || {};
-    let passed = save::forward_multifd(
+    let passed = relay::forward_multifd(
         &mut main,
         &mut others,
         options,

@@ -12,8 +12,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use vmferry::load::{Image, Mode, Options, OtherSections, VmDescRule, load};
+use vmferry::machine::MachineState;
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
-use vmferry::save::{self, MachineState};
+use vmferry::save;
 use vmferry::stream::{Reader, Writer};
 use vmferry::wire::SliceSource;
 use vmferry::wire::mapped_ram::{Header, LEN};

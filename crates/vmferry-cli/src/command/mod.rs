@@ -19,8 +19,7 @@ pub mod verify;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use vmferry::load::Configuration;
-use vmferry::save::MachineState;
+use vmferry::machine::{Configuration, MachineState};
 use vmferry::wire::configuration;
 use vmferry_store::{Checkpoint, CheckpointRef, ReadOptions, Store};
 

@@ -11,9 +11,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use vmferry::channel::Fd;
+use vmferry::machine::MachineState;
 use vmferry::postcopy::{self, HostPages, Unobserved};
 use vmferry::ram::PageSource;
-use vmferry::save::{self, MachineState, SaveError};
+use vmferry::save::{self, SaveError};
 use vmferry::stream::{Reader, Writer, WriterConfig};
 use vmferry::wire::header;
 use vmferry_store::Checkpoint;

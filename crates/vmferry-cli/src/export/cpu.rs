@@ -4,7 +4,7 @@
 //! 10.0 writes of guests whose registers were known.
 
 use anyhow::{Context, Result, bail};
-use vmferry::save::MachineState;
+use vmferry::machine::MachineState;
 use vmferry::wire::vmdesc::VmDesc;
 use vmferry::wire::vmstate::{self, Field, State, Value};
 

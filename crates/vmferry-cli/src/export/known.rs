@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use vmferry::machine::MachineState;
 use vmferry::ram::RamBlocks;
 use vmferry::ram::layout::Known;
-use vmferry::save::MachineState;
 use vmferry::wire::vmdesc::VmDesc;
 use vmferry::wire::vmstate::{self, Value};
 
@@ -57,7 +57,7 @@ fn virtio_mem(state: &MachineState, blocks: &RamBlocks) -> Vec<(String, u64)> {
     for device in description.iter().flat_map(|all| &all.devices) {
         by_name.entry(device.name.as_str()).or_insert(device);
     }
-    let place = |device: &vmferry::save::DeviceState| {
+    let place = |device: &vmferry::machine::DeviceState| {
         let idstr = &device.header().idstr;
         let path = idstr.strip_suffix(VIRTIO_MEM)?;
         let decoded = vmstate::decode(by_name.get(idstr.as_str())?, device.payload(), 0).ok()?;

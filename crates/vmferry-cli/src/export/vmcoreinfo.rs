@@ -4,9 +4,9 @@
 //! in the device's state, and the note is in its RAM.
 
 use anyhow::{Context, Result, bail, ensure};
+use vmferry::machine::MachineState;
 use vmferry::ram::layout::Layout;
 use vmferry::ram::{PageIndex, PageKind, PageSource};
-use vmferry::save::MachineState;
 use vmferry::wire::vmdesc::VmDesc;
 use vmferry::wire::vmstate::{self, Value};
 

@@ -10,9 +10,9 @@ mod html;
 mod page;
 
 use anyhow::Result;
+use vmferry::machine::MachineState;
 use vmferry::ram::layout::Layout;
 use vmferry::ram::{PageSource, RamBlocks};
-use vmferry::save::MachineState;
 
 use crate::map::Map;
 use crate::saved::Saved;

@@ -5,8 +5,7 @@ use std::fmt;
 
 use anyhow::{Result, bail};
 use vmferry::error::{Error, FormatError};
-use vmferry::load::Phase;
-use vmferry::save::{DeviceState, MachineState};
+use vmferry::machine::{DeviceState, MachineState, Phase};
 use vmferry::wire::vmdesc::{self, VmDesc};
 use vmferry::wire::vmstate::{self, State};
 

@@ -1,9 +1,9 @@
 //! Where a saved machine's memory lies in its address space.
 
 use serde::Serialize;
+use vmferry::machine::MachineState;
 use vmferry::ram::layout::{Kind, Layout, Segment};
 use vmferry::ram::{BlockIndex, PageSize, RamBlocks};
-use vmferry::save::MachineState;
 
 use crate::export::known::of_state;
 

@@ -5,11 +5,10 @@
 use std::convert::Infallible;
 
 use vmferry::load::{
-    Assumption, Bitmap, ChannelName, Configuration, DeviceSection, Element, Encoding, MappedPages,
-    Origin, Split, Visitor,
+    Assumption, Bitmap, ChannelName, Element, Encoding, MappedPages, Origin, Visitor,
 };
+use vmferry::machine::{Configuration, DeviceSection, MachineState, Split};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks, is_zero};
-use vmferry::save::MachineState;
 
 use super::listing::Listing;
 use super::seen::Seen;

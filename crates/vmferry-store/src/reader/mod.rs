@@ -17,9 +17,8 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
-use vmferry::index::SavedState;
+use vmferry::machine::{MachineState, SavedState};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
-use vmferry::save::MachineState;
 
 use crate::backend::{Backend, Object, ObjectKind, ObjectName, read_all};
 use crate::codec::Decompressors;

@@ -10,7 +10,7 @@ pub use read::DeviceState;
 pub(crate) use write::StateWriter;
 
 use serde::{Deserialize, Serialize};
-use vmferry::load::{Phase, Split};
+use vmferry::machine::{Phase, Split};
 
 const REGION_INDEX: u32 = 1;
 const REGION_DATA: u32 = 2;

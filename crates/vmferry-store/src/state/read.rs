@@ -3,8 +3,7 @@
 use std::io::Read;
 use std::ops::Range;
 
-use vmferry::load::{Configuration, DeviceSection};
-use vmferry::save::MachineState;
+use vmferry::machine::{Configuration, DeviceSection, MachineState};
 
 use super::{Index, Piece, REGION_DATA, REGION_INDEX, SectionRecord};
 use crate::backend::{Object, ObjectKind, ObjectName};

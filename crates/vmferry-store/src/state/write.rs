@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use vmferry::load::{Configuration, DeviceSection};
+use vmferry::machine::{Configuration, DeviceSection};
 
 use super::{ConfigurationRecord, Index, Piece, REGION_DATA, REGION_INDEX, SectionRecord};
 use crate::backend::{ObjectKind, Upload};

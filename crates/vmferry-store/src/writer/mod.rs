@@ -14,7 +14,8 @@ pub use progress::{Progress, ProgressCounters};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use vmferry::load::{Configuration, DeviceSection, Origin, Visitor};
+use vmferry::load::{Origin, Visitor};
+use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlock, RamBlocks, is_zero};
 
 use crate::backend::{ObjectKind, ObjectName, Session};

@@ -16,7 +16,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::rc::Rc;
 
-use vmferry::load::{Configuration, DeviceSection, Phase, Split, Visitor};
+use vmferry::load::Visitor;
+use vmferry::machine::{Configuration, DeviceSection, Phase, Split};
 use vmferry::ram::{
     BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlock, RamBlocks,
 };

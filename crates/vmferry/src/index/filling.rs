@@ -4,9 +4,8 @@ use super::places::Place;
 use super::spool::Spool;
 use super::{Index, IndexError};
 use crate::error::{Error, FormatError};
-use crate::load::{
-    Bitmap, ChannelName, Configuration, DeviceSection, Encoding, MappedPages, Mode, Origin, Visitor,
-};
+use crate::load::{Bitmap, ChannelName, Encoding, MappedPages, Mode, Origin, Visitor};
+use crate::machine::{Configuration, DeviceSection};
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource, RamBlocks, is_zero};
 use crate::wire::xbzrle;
 

@@ -21,8 +21,6 @@ mod runs;
 mod spool;
 mod state;
 
-pub use state::SavedState;
-
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
@@ -35,8 +33,8 @@ use crate::load::{
     ChannelName, Channels, LoadError, Mode, Options, OtherSections, Summary, VmDescRule, load,
     load_channels,
 };
+use crate::machine::MachineState;
 use crate::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks, is_zero};
-use crate::save::MachineState;
 use crate::stream::Reader;
 use crate::wire::Source;
 use filling::Filling;

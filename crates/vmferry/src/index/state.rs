@@ -1,44 +1,7 @@
-//! A saved machine, whatever it is kept in.
-
-use std::sync::Arc;
+//! An index as a saved machine.
 
 use super::{Index, IndexError};
-use crate::load::Image;
-use crate::ram::PageSource;
-use crate::save::MachineState;
-
-/// A whole machine at rest: its pages, and everything else of it.
-pub trait SavedState: PageSource {
-    /// Everything but the RAM.
-    ///
-    /// # Errors
-    /// It is damaged, or its storage could not be read.
-    fn state(&self) -> Result<MachineState, Self::Error>;
-
-    /// What it is kept in, for people: `a libvirt save image (zstd)`.
-    fn kept_in(&self) -> String;
-}
-
-macro_rules! forward {
-    ($($pointer:ty: $($bound:path),*;)*) => {$(
-        impl<S: SavedState + ?Sized $(+ $bound)*> SavedState for $pointer {
-            fn state(&self) -> Result<MachineState, Self::Error> {
-                (**self).state()
-            }
-
-            fn kept_in(&self) -> String {
-                (**self).kept_in()
-            }
-        }
-    )*};
-}
-
-forward! {
-    &S: ;
-    &mut S: ;
-    Box<S>: ;
-    Arc<S>: Send;
-}
+use crate::machine::{MachineState, SavedState};
 
 impl SavedState for Index {
     fn state(&self) -> Result<MachineState, IndexError> {
@@ -48,15 +11,5 @@ impl SavedState for Index {
     fn kept_in(&self) -> String {
         let wrapped = self.wrapped_in();
         wrapped.map_or_else(|| "a stream".to_owned(), ToString::to_string)
-    }
-}
-
-impl SavedState for Image {
-    fn state(&self) -> Result<MachineState, Self::Error> {
-        Ok(self.state.clone())
-    }
-
-    fn kept_in(&self) -> String {
-        "memory".to_owned()
     }
 }

@@ -1,9 +1,10 @@
 //! Taking the device sections apart by their description.
 
+use super::Mode;
 use super::full::Footers;
 use super::marks::{Mark, Sought, marks};
-use super::{Mode, Split};
 use crate::error::{Error, FormatError};
+use crate::machine::Split;
 use crate::wire::command::Command;
 use crate::wire::section::{self, ElementType, FOOTER_LEN, SectionHeader};
 use crate::wire::vmdesc::Device;

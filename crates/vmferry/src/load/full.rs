@@ -5,8 +5,9 @@ use super::marks::{Mark, marks};
 use super::pass::{Level, Pass, next_byte};
 use super::resync::begins_section;
 use super::telling::Begin;
-use super::{AssumptionKind, DeviceSection, LoadError, Mode, Phase, Split, Visitor};
+use super::{AssumptionKind, LoadError, Mode, Visitor};
 use crate::error::{Error, FormatError};
+use crate::machine::{DeviceSection, Phase, Split};
 use crate::wire::section::{self, ElementType, FOOTER_LEN, SectionHeader};
 use crate::wire::{SliceSource, Source, limits, vmdesc};
 

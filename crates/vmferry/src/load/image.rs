@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 
-use super::{Configuration, DeviceSection, Origin, Visitor};
+use super::{Origin, Visitor};
+use crate::machine::{Configuration, DeviceSection, MachineState, SavedState};
 use crate::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks, is_zero};
-use crate::save::MachineState;
 use crate::wire::xbzrle;
 
 /// A machine that was loaded into memory, all of it: for small machines, examples and tests.
@@ -140,5 +140,15 @@ impl PageSource for Image {
             }
         }
         Ok(())
+    }
+}
+
+impl SavedState for Image {
+    fn state(&self) -> Result<MachineState, Self::Error> {
+        Ok(self.state.clone())
+    }
+
+    fn kept_in(&self) -> String {
+        "memory".to_owned()
     }
 }

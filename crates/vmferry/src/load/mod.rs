@@ -40,16 +40,13 @@ mod tail;
 mod telling;
 mod visitor;
 
-pub use crate::wire::configuration::Configuration;
 pub use crate::wire::mapped_ram::{Bitmap, BitmapWords};
 pub use assumption::{Assumption, AssumptionKind};
 pub use channels::{Channels, load_channels};
 pub use element::{Element, ElementKind, Nesting, PageCounts};
 pub use image::Image;
 pub use multifd::load_live;
-pub use visitor::{
-    ChannelName, DeviceSection, Encoding, MappedPages, Origin, Phase, Split, Visitor,
-};
+pub use visitor::{ChannelName, Encoding, MappedPages, Origin, Visitor};
 
 use crate::error::Error;
 use crate::wire::{Source, limits};

@@ -17,8 +17,9 @@ use super::{
     Summary, Visitor, VmDescRule,
 };
 use crate::error::{Error, FormatError, FormatErrorKind};
+use crate::machine::Configuration;
 use crate::ram::{BlockIndex, PageSize, RamBlocks};
-use crate::wire::configuration::{self, Configuration};
+use crate::wire::configuration;
 use crate::wire::ram::ListFields;
 use crate::wire::section::{ElementType, SectionHeader};
 use crate::wire::{Source, header, limits, ram};

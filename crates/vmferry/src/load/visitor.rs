@@ -1,52 +1,9 @@
 //! Who is shown what a stream holds.
 
-use super::{Assumption, Bitmap, Configuration, Element};
+use super::{Assumption, Bitmap, Element};
+use crate::machine::{Configuration, DeviceSection};
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use crate::wire::dirty_bitmap;
-
-/// Where in the stream a device section stands, which decides where it must stand when it is sent
-/// again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Phase {
-    /// Before any RAM page (`…/virtio-mem-device-early`): the destination needs it to place them.
-    Early,
-    /// After RAM: every other device.
-    Device,
-}
-
-/// How the end of a device section was found; the stream itself does not tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Split {
-    /// From the sizes in the trailing description (vmdesc): certain.
-    Vmdesc,
-    /// By looking for the section's footer before something that can start an element: a guess.
-    Footer,
-}
-
-/// One device's state: a FULL section.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeviceSection<'a> {
-    /// The section's number within this stream.
-    pub section_id: u32,
-    /// Whose state it is: `timer`, `cpu`, `0000:00:1f.2/ich9_ahci`, …
-    pub idstr: &'a str,
-    /// Which of several owners of the same name.
-    pub instance_id: u32,
-    /// The version of the state's layout.
-    pub version_id: u32,
-    /// Early or ordinary.
-    pub phase: Phase,
-    /// How its end was found. An early section is shown before its description has come and says
-    /// [`Split::Footer`]; the pass fails later if the description disagrees.
-    pub split: Split,
-    /// The payload alone.
-    pub payload: &'a [u8],
-    /// The whole element, from its type byte to the end of its footer (where the stream has
-    /// footers): what a replay sends.
-    pub element: &'a [u8],
-    /// Offset in the stream, in bytes, of the element's first byte.
-    pub offset: u64,
-}
 
 /// One of the channels that a machine's state comes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

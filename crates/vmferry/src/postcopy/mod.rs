@@ -44,8 +44,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use crate::error::Error;
+use crate::machine::MachineState;
 use crate::ram::{BlockIndex, PageIndex, PageSource};
-use crate::save::{MachineState, Outgoing};
+use crate::save::Outgoing;
 use crate::wire::Source;
 
 use claims::Claims;

@@ -1,9 +1,9 @@
 //! Everything that is sent before the guest runs.
 
 use super::{HostPages, PostcopyError};
-use crate::load::Phase;
+use crate::machine::{MachineState, Phase};
 use crate::ram::{PageSource, RamBlocks};
-use crate::save::{MachineState, Outgoing, RamWriter};
+use crate::save::{Outgoing, RamWriter};
 use crate::wire::command::{Command, PostcopyAdvise, RamDiscard};
 use crate::wire::ram::ListFields;
 use crate::wire::{Sink, header};
@@ -26,7 +26,7 @@ pub(super) fn send<P: PageSource>(
     if state.lacks_shared_memory() {
         return Err(PostcopyError::SharedMemoryLeftOut);
     }
-    let mut ram = state.ram_writer(source);
+    let mut ram = RamWriter::of_machine(state, source);
     let mut page_sizes = 0;
     let indices: Vec<_> = source.blocks().iter().map(|(index, _)| index).collect();
     for index in indices {
@@ -93,7 +93,8 @@ fn package<P>(state: &MachineState) -> Result<Vec<u8>, PostcopyError<P>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::{Configuration, Image};
+    use crate::load::Image;
+    use crate::machine::Configuration;
     use crate::wire::configuration::X_IGNORE_SHARED;
 
     #[test]

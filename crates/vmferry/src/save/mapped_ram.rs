@@ -6,10 +6,10 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use super::parallel::with_writers;
-use super::{MachineState, SaveError};
+use super::{RamWriter, SaveError};
 use crate::channel::{SeekChannel, WriteChannel};
 use crate::error::{Error, FormatError};
-use crate::load::Phase;
+use crate::machine::{MachineState, Phase};
 use crate::ram::{BlockIndex, Page, PageSize, PageSource};
 use crate::stream::{Releaser, StreamError, Writer};
 use crate::wire::mapped_ram::{ALIGNMENT, Bitmap, Header, LEN};
@@ -108,7 +108,7 @@ where
     if state.lacks_shared_memory() {
         return Err(SaveError::SharedMemoryLeftOut);
     }
-    let ram = state.ram_writer(source);
+    let ram = RamWriter::of_machine(state, source);
     header::encode(writer);
     if !state.encode_mapped_configuration(writer) {
         let what = "a mapped-ram file of a machine without a configuration";

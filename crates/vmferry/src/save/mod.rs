@@ -1,16 +1,17 @@
 //! Writing a migration stream: a machine's state and its pages, as QEMU would have sent them.
 //!
 //! [`precopy`] writes a whole stream, all pages before the devices, which any QEMU of the same
-//! machine type loads with a plain `-incoming`; [`multifd()`] spreads its pages over several channels;
-//! [`Forward`] writes what is shown to it while another stream is read. For a stream that lets the guest run before its
-//! pages have come, see [`postcopy`](crate::postcopy).
+//! machine type loads with a plain `-incoming`; [`multifd()`] spreads its pages over several channels. To write
+//! what another stream holds while it is read, see [`relay`](crate::relay); for a stream that lets the guest run
+//! before its pages have come, see [`postcopy`](crate::postcopy).
 //!
 //! A machine of one's own needs no stream that it came from:
 //!
 //! ```
-//! use vmferry::load::{Configuration, Image, Options, Phase, Visitor, VmDescRule, load};
+//! use vmferry::load::{Image, Options, Visitor, VmDescRule, load};
+//! use vmferry::machine::{Configuration, DeviceState, Phase};
 //! use vmferry::ram::{Page, PageIndex, PageSize, RamBlock, RamBlocks};
-//! use vmferry::save::{DeviceState, precopy};
+//! use vmferry::save::precopy;
 //! use vmferry::wire::{SliceSource, section::SectionHeader};
 //!
 //! let mut machine = Image::default();
@@ -49,25 +50,26 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod forward;
+mod lanes;
 mod mapped_ram;
 mod multifd;
+mod options;
 mod parallel;
 mod ram_writer;
-mod rules;
-mod state;
+mod stream_writer;
 
-pub use forward::Forward;
 pub use mapped_ram::{mapped_ram, mapped_ram_at, mapped_ram_parallel};
-pub use multifd::{MultifdOptions, forward_multifd, multifd};
+pub use multifd::multifd;
+pub use options::MultifdOptions;
 pub use ram_writer::RamWriter;
-pub use rules::{MeetingPoints, Rules, ZeroPages};
-pub use state::{DeviceState, InvalidIdstr, MachineState};
+
+pub(crate) use multifd::with_multifd;
+pub(crate) use stream_writer::StreamWriter;
 
 use std::ops::ControlFlow;
 
 use crate::error::Error;
-use crate::load::Phase;
+use crate::machine::{MachineState, Phase};
 use crate::ram::{BlockIndex, Page, PageIndex, PageKind, PageSource};
 use crate::wire::command::Command;
 use crate::wire::ram::ListFields;
@@ -221,7 +223,7 @@ impl<'a, K: Outgoing> Stream<'a, K> {
         if state.lacks_shared_memory() {
             return Err(SaveError::SharedMemoryLeftOut);
         }
-        let mut ram = state.ram_writer(source);
+        let mut ram = RamWriter::of_machine(state, source);
         header::encode(sink);
         state.encode_configuration(sink);
         ram.start(sink, ListFields::Plain);

@@ -1,5 +1,6 @@
 //! The `ram` section, written piece by piece.
 
+use crate::machine::MachineState;
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource, RamBlocks};
 use crate::wire::ram::{self, BlockRef, ListFields, Record, RecordKind};
 use crate::wire::section::{self, ElementType, SectionHeader};
@@ -23,6 +24,16 @@ enum Footers {
 }
 
 impl RamWriter {
+    /// The section that goes with a machine's devices: the blocks of `source`, a number that no device has, and
+    /// footers where the devices have them.
+    pub fn of_machine(state: &MachineState, source: &impl PageSource) -> Self {
+        let ram = Self::new(source, state.unused_section_id());
+        match state.has_footers() {
+            true => ram,
+            false => ram.without_footers(),
+        }
+    }
+
     /// A section with this number and the blocks of `source`.
     pub fn new(source: &impl PageSource, section_id: u32) -> Self {
         Self::of(source.blocks().clone(), source.page_size(), section_id)

@@ -10,9 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use vmferry::channel::{Duplex, Socket, SocketWriter};
-use vmferry::load::{
-    Configuration, DeviceSection, Element, ElementKind, Options, Origin, Visitor, VmDescRule, load,
-};
+use vmferry::load::{Element, ElementKind, Options, Origin, Visitor, VmDescRule, load};
+use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::postcopy::{HostPages, PostcopyError, Progress, Unobserved};
 use vmferry::postcopy::{serve, serve_with_preempt};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource, RamBlocks};

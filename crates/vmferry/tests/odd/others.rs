@@ -3,9 +3,10 @@
 use std::convert::Infallible;
 
 use vmferry::load::{
-    AssumptionKind, BitmapWords, Configuration, DeviceSection, Image, LoadError, Mode, Options,
-    Origin, OtherSections, Summary, Visitor, VmDescRule, load,
+    AssumptionKind, BitmapWords, Image, LoadError, Mode, Options, Origin, OtherSections, Summary,
+    Visitor, VmDescRule, load,
 };
+use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
 use vmferry::wire::dirty_bitmap::Content;
 use vmferry::wire::{Sink, SliceSource};

@@ -1,6 +1,7 @@
 //! Streams of guests that moved before their pages, as real QEMUs sent them.
 
-use vmferry::load::{Mode, Split};
+use vmferry::load::Mode;
+use vmferry::machine::Split;
 
 use super::support::{find, golden, read, rescue, strict};
 

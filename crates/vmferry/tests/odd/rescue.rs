@@ -1,6 +1,7 @@
 //! Damage: strictly an error, and otherwise as little lost as can be.
 
-use vmferry::load::{AssumptionKind, Mode, Split};
+use vmferry::load::{AssumptionKind, Mode};
+use vmferry::machine::Split;
 use vmferry::wire::ram::EOS_RECORD;
 
 use super::support::{PAGE, Seen, find, golden, hash, read, rescue, strict};

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use vmferry::error::Error;
 use vmferry::load::{
-    Assumption, AssumptionKind, Configuration, DeviceSection, Element, LoadError, Mode, Options,
-    Origin, Split, Summary, Visitor, VmDescRule, load,
+    Assumption, AssumptionKind, Element, LoadError, Mode, Options, Origin, Summary, Visitor,
+    VmDescRule, load,
 };
+use vmferry::machine::{Configuration, DeviceSection, Split};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::wire::SliceSource;
 

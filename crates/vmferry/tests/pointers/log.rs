@@ -10,9 +10,8 @@ use std::time::Duration;
 use vmferry::channel::{
     Capabilities, Interest, ReadChannel, Segment, SegmentMut, Shutdown, Ticket, WriteChannel,
 };
-use vmferry::load::{
-    Assumption, Bitmap, Configuration, DeviceSection, Element, MappedPages, Origin, Visitor,
-};
+use vmferry::load::{Assumption, Bitmap, Element, MappedPages, Origin, Visitor};
+use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::postcopy::Observer;
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
 use vmferry::stream::{

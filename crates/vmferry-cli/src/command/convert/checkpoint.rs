@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use vmferry::container::Container;
-use vmferry::load::{DeviceSection, Phase, Split, Visitor};
+use vmferry::load::Visitor;
+use vmferry::machine::{DeviceSection, DeviceState, MachineState, Phase, Split};
 use vmferry::ram::PageSource;
-use vmferry::save::{DeviceState, MachineState};
 use vmferry::wire::configuration;
 use vmferry_store::manifest::{Machine, SaveRecord};
 use vmferry_store::{Details, SaveOptions, VmName, Writer};

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use vmferry::channel;
 use vmferry::container::libvirt::WriteError;
 use vmferry::error::Error;
-use vmferry::save::{self, MachineState, SaveError};
+use vmferry::machine::MachineState;
+use vmferry::save::{self, SaveError};
 use vmferry::stream::{StreamError, Writer};
 
 use super::watched::{Watched, WatchedError};

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 use vmferry::container::{Container, libvirt};
-use vmferry::save::MachineState;
+use vmferry::machine::MachineState;
 
 use super::Convert;
 use super::file::{Written, to_file};
@@ -46,7 +46,7 @@ fn image(convert: &Convert, saved: &Saved, state: &MachineState) -> Result<libvi
         bail!(
             "a libvirt save image holds the domain's XML, and {} has none: give it with --xml \
              ('virsh dumpxml DOMAIN' or 'virsh save-image-dumpxml FILE' prints it)",
-            vmferry::index::SavedState::kept_in(saved)
+            vmferry::machine::SavedState::kept_in(saved)
         );
     }
     let format = convert.image_format.unwrap_or(ImageFormat::Raw);

@@ -11,9 +11,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use vmferry::container::Container;
-use vmferry::index::SavedState;
+use vmferry::machine::{MachineState, SavedState};
 use vmferry::ram::PageSource;
-use vmferry::save::MachineState;
 use vmferry::wire::dirty_bitmap;
 
 use super::SCHEMA;

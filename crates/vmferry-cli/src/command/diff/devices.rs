@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use vmferry::save::MachineState;
+use vmferry::machine::MachineState;
 use vmferry::wire::vmstate::{State, Value};
 
 use crate::view::devices::{Device, Devices};

@@ -1,7 +1,7 @@
 //! The result of a comparison: `docs/json.md` describes it.
 
 use serde::Serialize;
-use vmferry::save::MachineState;
+use vmferry::machine::MachineState;
 
 use super::devices::{DeviceDifferences, OldNew};
 use super::memory::MemoryDifferences;

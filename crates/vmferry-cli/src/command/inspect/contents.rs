@@ -5,8 +5,8 @@ use std::fmt;
 use anyhow::Result;
 use vmferry::error::{Damage, Error};
 use vmferry::load::{Assumption, Summary};
+use vmferry::machine::MachineState;
 use vmferry::ram::{BlockIndex, PageSize, PageSource, RamBlocks};
-use vmferry::save::MachineState;
 use vmferry_store::{Checkpoint, Manifest};
 
 use super::findings::{Block, Encoded};

@@ -1,7 +1,7 @@
 //! What there is to say of a saved state: `docs/json.md` describes it.
 
 use serde::Serialize;
-use vmferry::load::{Phase, Split};
+use vmferry::machine::{Phase, Split};
 use vmferry::wire::configuration::MAPPED_RAM;
 use vmferry_store::Manifest;
 

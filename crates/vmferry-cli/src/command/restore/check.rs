@@ -1,8 +1,8 @@
 //! Whether a QEMU can take the machine: what can be known before anything is changed or sent.
 
 use anyhow::{Result, bail};
+use vmferry::machine::MachineState;
 use vmferry::ram::PageSource;
-use vmferry::save::MachineState;
 use vmferry_store::Checkpoint;
 
 use crate::args::Restore;

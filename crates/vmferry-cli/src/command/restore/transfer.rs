@@ -10,9 +10,10 @@ use crossbeam_channel::{bounded, select, tick};
 use serde::Serialize;
 use serde_json::json;
 use vmferry::channel::{Duplex, Socket, SocketReader, SocketWriter};
+use vmferry::machine::MachineState;
 use vmferry::postcopy::{self, HostPages, Observer};
 use vmferry::ram::PageSource;
-use vmferry::save::{self, MachineState};
+use vmferry::save;
 use vmferry::stream::{AbortHandle, Reader, ReaderConfig, Writer};
 use vmferry_store::Checkpoint;
 

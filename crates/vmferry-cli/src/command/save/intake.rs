@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, bounded};
 use vmferry::channel::ReadChannel;
 use vmferry::load::{
-    Assumption, Bitmap, Configuration, DeviceSection, Element, LoadError, MappedPages, Options,
-    Origin, Summary, Visitor, load,
+    Assumption, Bitmap, Element, LoadError, MappedPages, Options, Origin, Summary, Visitor, load,
 };
+use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::stream::Reader;
 use vmferry::wire::{configuration, dirty_bitmap, globalstate};

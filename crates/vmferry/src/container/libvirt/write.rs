@@ -7,8 +7,9 @@ use std::os::unix::fs::FileExt;
 use super::{Format, Image, LEN, Written};
 use crate::channel;
 use crate::container::Compressor;
+use crate::machine::MachineState;
 use crate::ram::PageSource;
-use crate::save::{MachineState, SaveError, mapped_ram_at, precopy};
+use crate::save::{SaveError, mapped_ram_at, precopy};
 use crate::stream::Writer;
 
 /// Why an image could not be written to its end.

@@ -12,9 +12,10 @@ use super::{in_channel, show};
 use crate::error::{Error, FormatError};
 use crate::load::pass::Pass;
 use crate::load::{
-    Assumption, Bitmap, Channels, Configuration, DeviceSection, Element, LoadError, MappedPages,
-    Options, Origin, Summary, Visitor,
+    Assumption, Bitmap, Channels, Element, LoadError, MappedPages, Options, Origin, Summary,
+    Visitor,
 };
+use crate::machine::{Configuration, DeviceSection};
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use crate::wire::Source;
 use crate::wire::dirty_bitmap::Content;

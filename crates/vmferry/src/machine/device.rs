@@ -1,22 +1,51 @@
-//! A machine's state without its RAM.
+//! One device's state: as a stream shows it, and as it is kept.
 
 use std::ops::Range;
 
-use super::{RamWriter, Rules};
-use crate::load::{Configuration, DeviceSection, Phase};
-use crate::ram::PageSource;
 use crate::wire::section::{ElementType, FOOTER_LEN, SectionHeader, footer};
-use crate::wire::{Sink, configuration, globalstate};
 
-/// Everything of a machine but its RAM, as its stream carried it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MachineState {
-    /// The machine; `None` for machine types before 2.4.
-    pub configuration: Option<Configuration>,
-    /// Its devices, in the order in which they came, which is the order in which they must go.
-    pub devices: Vec<DeviceState>,
-    /// The description of the devices, as it came.
-    pub vmdesc: Option<Vec<u8>>,
+/// Where in the stream a device section stands, which decides where it must stand when it is sent
+/// again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Before any RAM page (`…/virtio-mem-device-early`): the destination needs it to place them.
+    Early,
+    /// After RAM: every other device.
+    Device,
+}
+
+/// How the end of a device section was found; the stream itself does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// From the sizes in the trailing description (vmdesc): certain.
+    Vmdesc,
+    /// By looking for the section's footer before something that can start an element: a guess.
+    Footer,
+}
+
+/// One device's state: a FULL section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceSection<'a> {
+    /// The section's number within this stream.
+    pub section_id: u32,
+    /// Whose state it is: `timer`, `cpu`, `0000:00:1f.2/ich9_ahci`, …
+    pub idstr: &'a str,
+    /// Which of several owners of the same name.
+    pub instance_id: u32,
+    /// The version of the state's layout.
+    pub version_id: u32,
+    /// Early or ordinary.
+    pub phase: Phase,
+    /// How its end was found. An early section is shown before its description has come, and says
+    /// [`Split::Footer`]; the pass fails later if the description disagrees.
+    pub split: Split,
+    /// The payload alone.
+    pub payload: &'a [u8],
+    /// The whole element, from its type byte to the end of its footer (where the stream has
+    /// footers): what a replay sends.
+    pub element: &'a [u8],
+    /// Offset in the stream, in bytes, of the element's first byte.
+    pub offset: u64,
 }
 
 /// One device's state: as it came, or [made](Self::new) from its payload.
@@ -102,6 +131,11 @@ impl DeviceState {
         self.element.get(self.payload.clone()).unwrap_or_default()
     }
 
+    pub(super) fn payload_mut(&mut self) -> &mut [u8] {
+        let payload = self.element.get_mut(self.payload.clone());
+        payload.unwrap_or_default()
+    }
+
     /// Bytes of the payload.
     pub fn payload_len(&self) -> usize {
         self.payload.len()
@@ -113,99 +147,11 @@ impl DeviceState {
     }
 }
 
-impl MachineState {
-    /// The run state that travels with the devices (`running`, `paused`, …), where it does.
-    pub fn run_state(&self) -> Option<&str> {
-        let device = self
-            .devices
-            .iter()
-            .find(|device| device.header.idstr == globalstate::IDSTR)?;
-        globalstate::run_state(device.payload()).ok()
-    }
-
-    /// Lets another run state travel with the devices: a full restore ends in it.
-    pub fn set_run_state(&mut self, run_state: &str) {
-        for device in &mut self.devices {
-            if device.header.idstr != globalstate::IDSTR {
-                continue;
-            }
-            let Some(payload) = device
-                .element
-                .get_mut(device.payload.clone())
-                .and_then(|e| e.first_chunk_mut())
-            else {
-                continue;
-            };
-            *payload = globalstate::with_run_state(payload, run_state);
-        }
-    }
-
-    /// Whether memory is missing that the stream did not carry (`x-ignore-shared`), so that no whole machine can be
-    /// made of it.
-    pub fn lacks_shared_memory(&self) -> bool {
-        let configuration = self.configuration.as_ref();
-        configuration.is_some_and(|c| c.has_capability(configuration::X_IGNORE_SHARED))
-    }
-
-    /// What its machine type decides about a stream, where it tells its release.
-    pub fn rules(&self) -> Option<Rules> {
-        Rules::of(&self.configuration.as_ref()?.machine)
-    }
-
-    /// A section number that no device has: for the RAM.
-    fn unused_section_id(&self) -> u32 {
-        let used = |id: &u32| {
-            self.devices
-                .iter()
-                .any(|device| device.header.section_id == *id)
-        };
-        (1..=u32::MAX).find(|id| !used(id)).unwrap_or(0)
-    }
-
-    /// A writer for the RAM that goes with this state: with a section number of its own, and with
-    /// footers where the devices have them.
-    pub fn ram_writer(&self, source: &impl PageSource) -> RamWriter {
-        let ram = RamWriter::new(source, self.unused_section_id());
-        match self.devices.first() {
-            Some(device) if !device.has_footer() => ram.without_footers(),
-            _ => ram,
-        }
-    }
-
-    /// Writes the configuration for a stream with its pages in records, whatever kind it came from.
-    pub(crate) fn encode_configuration(&self, sink: &mut impl Sink) {
-        if let Some(mut configuration) = self.configuration.clone() {
-            configuration
-                .capabilities
-                .retain(|capability| capability != configuration::MAPPED_RAM);
-            configuration.encode(sink);
-        }
-    }
-
-    /// Writes the configuration for a mapped-ram file; `false` if there is none to write.
-    pub(crate) fn encode_mapped_configuration(&self, sink: &mut impl Sink) -> bool {
-        let Some(mut configuration) = self.configuration.clone() else {
-            return false;
-        };
-        if !configuration.has_capability(configuration::MAPPED_RAM) {
-            let capabilities = &mut configuration.capabilities;
-            capabilities.push(configuration::MAPPED_RAM.into());
-        }
-        configuration.encode(sink);
-        true
-    }
-
-    pub(crate) fn encode_devices(&self, phase: Phase, sink: &mut impl Sink) {
-        for device in self.devices.iter().filter(|device| device.phase == phase) {
-            sink.put(&device.element);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::load::{Image, Options, VmDescRule, load};
+    use crate::machine::MachineState;
     use crate::wire::SliceSource;
 
     fn golden(name: &str) -> MachineState {

@@ -1,10 +1,9 @@
-//! A stream that is written while another one is read.
+//! A stream that is written piece by piece, in the order in which a machine sends it.
 
-use super::multifd::{Lanes, unknown_rules};
-use super::rules::{MeetingPoints, ZeroPages};
-use super::{MachineState, Outgoing, PART_PAGES, RamWriter, Rules, put_vmdesc};
+use super::lanes::Lanes;
+use super::{Outgoing, PART_PAGES, RamWriter, put_vmdesc};
 use crate::error::{Error, FormatError};
-use crate::load::{Configuration, DeviceSection, Origin, Phase, Visitor};
+use crate::machine::{Configuration, MachineState, MeetingPoints, Phase, Rules, ZeroPages};
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource, RamBlocks};
 use crate::wire::command::Command;
 use crate::wire::configuration::{MAPPED_RAM, X_IGNORE_SHARED};
@@ -15,11 +14,11 @@ use crate::wire::section::ElementType;
 /// The section number of the RAM: those of devices count up from 0, and are not known yet.
 const SECTION_ID: u32 = 0x8000_0000;
 
-/// A visitor that sends on what it is shown, as another stream of the same machine: in another form, or through
-/// more channels. [`finish`](Self::finish) writes its end.
+/// Writes a stream from its pieces: the configuration, the blocks, pages, and devices. [`finish`](Self::finish)
+/// writes its end.
 ///
-/// Pages go out as they come, also those that come again: so a machine can be passed on while it runs.
-pub struct Forward<'a, K> {
+/// Pages go out as they come, also those that come again: the machine may still run.
+pub(crate) struct StreamWriter<'a, K> {
     sink: &'a mut K,
     shape: Shape,
     rules: Option<Rules>,
@@ -57,9 +56,9 @@ enum Stage {
     All,
 }
 
-impl<'a, K: Outgoing> Forward<'a, K> {
-    /// Sends on to `sink`, with all pages in it.
-    pub fn new(sink: &'a mut K) -> Self {
+impl<'a, K: Outgoing> StreamWriter<'a, K> {
+    /// Writes to `sink`, with all pages in it.
+    pub(crate) fn new(sink: &'a mut K) -> Self {
         Self {
             sink,
             shape: Shape::Records,
@@ -72,6 +71,8 @@ impl<'a, K: Outgoing> Forward<'a, K> {
         }
     }
 
+    /// Writes to `sink`, with pages in the channels of `lanes`. Without `rules`, the machine type has to name a
+    /// release.
     pub(super) fn through(sink: &'a mut K, lanes: Lanes, rules: Option<Rules>) -> Self {
         let packets = Packets {
             lanes,
@@ -99,11 +100,7 @@ impl<'a, K: Outgoing> Forward<'a, K> {
         };
         self.put_configuration(configuration)?;
         self.put_blocks(source.blocks(), source.page_size())?;
-        let early = state
-            .devices
-            .iter()
-            .filter(|device| device.phase() == Phase::Early);
-        for device in early {
+        for device in state.devices_of(Phase::Early) {
             self.put_device(device.phase(), device.element())?;
         }
         Ok(())
@@ -115,7 +112,8 @@ impl<'a, K: Outgoing> Forward<'a, K> {
         FormatError::unsupported(0, what).into()
     }
 
-    fn put_configuration(&mut self, configuration: &Configuration) -> Result<(), Error> {
+    /// Writes the header and the configuration, which decides how the rest looks.
+    pub(crate) fn put_configuration(&mut self, configuration: &Configuration) -> Result<(), Error> {
         if configuration.has_capability(X_IGNORE_SHARED) {
             let what = "memory that was left out of a stream (x-ignore-shared), to be sent on";
             return Err(FormatError::unsupported(0, what).into());
@@ -137,7 +135,11 @@ impl<'a, K: Outgoing> Forward<'a, K> {
     }
 
     /// Writes the blocks; again, if there are more of them, which every destination takes.
-    fn put_blocks(&mut self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), Error> {
+    pub(crate) fn put_blocks(
+        &mut self,
+        blocks: &RamBlocks,
+        page_size: PageSize,
+    ) -> Result<(), Error> {
         if self.stage == Stage::Nothing {
             return Err(self.too_early());
         }
@@ -164,7 +166,8 @@ impl<'a, K: Outgoing> Forward<'a, K> {
         self.sink.flush()
     }
 
-    pub(super) fn put_page(
+    /// Writes a page, also one that was written before.
+    pub(crate) fn put_page(
         &mut self,
         block: BlockIndex,
         page: PageIndex,
@@ -196,7 +199,26 @@ impl<'a, K: Outgoing> Forward<'a, K> {
         self.part_is_long()
     }
 
-    /// Ends a PART in time, where that is no meeting point.
+    /// Writes the differences (XBZRLE) of a page from what was written of it. Packets have none.
+    pub(crate) fn put_differences(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        differences: &[u8],
+    ) -> Result<(), Error> {
+        let (Shape::Records, Some(ram)) = (&self.shape, &mut self.ram) else {
+            let what = "differences of pages (XBZRLE), to be sent on through multifd channels";
+            return Err(FormatError::unsupported(0, what).into());
+        };
+        if self.in_part == 0 {
+            ram.begin(ElementType::Part, self.sink);
+        }
+        self.in_part += 1;
+        ram.differences(block, page, differences, self.sink);
+        self.part_is_long()
+    }
+
+    /// Ends a PART in time, where that is not a meeting point.
     fn part_is_long(&mut self) -> Result<(), Error> {
         let mark = match &self.shape {
             Shape::Records => false,
@@ -267,7 +289,8 @@ impl<'a, K: Outgoing> Forward<'a, K> {
         self.end_with_a_mark()
     }
 
-    pub(super) fn put_device(&mut self, phase: Phase, element: &[u8]) -> Result<(), Error> {
+    /// Writes the whole element of a device. The first after the RAM ends the RAM.
+    pub(crate) fn put_device(&mut self, phase: Phase, element: &[u8]) -> Result<(), Error> {
         if phase == Phase::Device && self.stage != Stage::Ram {
             self.end_ram()?;
         }
@@ -275,11 +298,13 @@ impl<'a, K: Outgoing> Forward<'a, K> {
         self.sink.check()
     }
 
-    /// Writes the end, with the description of the devices, if one has come.
-    ///
-    /// # Errors
-    /// It could not be sent.
-    pub fn finish(&mut self) -> Result<(), Error> {
+    /// Keeps the description of the devices, which goes with the end.
+    pub(crate) fn put_vmdesc(&mut self, json: &[u8]) {
+        self.vmdesc = Some(json.to_vec());
+    }
+
+    /// Writes the end, with the description of the devices, if there is one.
+    pub(crate) fn finish(&mut self) -> Result<(), Error> {
         if self.stage == Stage::All {
             return Ok(());
         }
@@ -321,52 +346,8 @@ impl Packets {
     }
 }
 
-impl<K: Outgoing> Visitor for Forward<'_, K> {
-    type Error = Error;
-
-    fn configuration(&mut self, configuration: &Configuration) -> Result<(), Error> {
-        self.put_configuration(configuration)
-    }
-
-    fn ram_blocks(&mut self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), Error> {
-        self.put_blocks(blocks, page_size)
-    }
-
-    fn page(
-        &mut self,
-        block: BlockIndex,
-        page: PageIndex,
-        content: Page<'_>,
-        _: Origin,
-    ) -> Result<(), Error> {
-        self.put_page(block, page, content)
-    }
-
-    fn differences(
-        &mut self,
-        block: BlockIndex,
-        page: PageIndex,
-        differences: &[u8],
-        _: Origin,
-    ) -> Result<(), Error> {
-        let (Shape::Records, Some(ram)) = (&self.shape, &mut self.ram) else {
-            let what = "differences of pages (XBZRLE), to be sent on through multifd channels";
-            return Err(FormatError::unsupported(0, what).into());
-        };
-        if self.in_part == 0 {
-            ram.begin(ElementType::Part, self.sink);
-        }
-        self.in_part += 1;
-        ram.differences(block, page, differences, self.sink);
-        self.part_is_long()
-    }
-
-    fn device(&mut self, section: &DeviceSection<'_>) -> Result<(), Error> {
-        self.put_device(section.phase, section.element)
-    }
-
-    fn vmdesc(&mut self, json: &[u8]) -> Result<(), Error> {
-        self.vmdesc = Some(json.to_vec());
-        Ok(())
-    }
+/// The machine type decides how channels meet, and the name of this one does not say it.
+pub(super) fn unknown_rules(machine: &str) -> FormatError {
+    let what = format!("multifd for machine type '{machine}', which does not tell its release,");
+    FormatError::unsupported(0, what)
 }

@@ -1,17 +1,18 @@
 //! The threads that write the multifd channels, and how pages get to them.
 
+mod payload;
+
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::MultifdOptions;
-use super::payload::Payloads;
+use super::{MultifdOptions, Outgoing};
 use crate::error::Error;
 use crate::ram::PageSize;
-use crate::save::Outgoing;
 use crate::stream::StreamError;
 use crate::wire::multifd::{Init, Method, Pages, packet_pages};
+use payload::Payloads;
 
 /// Packets that wait for one channel, at most.
 const WAITING: usize = 2;
@@ -26,7 +27,7 @@ struct Job {
 /// The channels, each at the other end of a queue.
 ///
 /// There is no way to a meeting point but for all of them together.
-pub(in crate::save) struct Lanes {
+pub(super) struct Lanes {
     queues: Vec<Sender<Job>>,
     /// Buffers that were written, to be filled again.
     spare: Receiver<Vec<u8>>,
@@ -45,7 +46,7 @@ pub(in crate::save) struct Lanes {
 /// Runs `body` with a thread for each channel, which have all written everything when this returns well.
 ///
 /// `sent` makes an error of one that a channel had; `abort` is called at most once, when something has failed and threads may be waiting for a channel.
-pub(in crate::save) fn with_lanes<W, T, E>(
+pub(super) fn with_lanes<W, T, E>(
     channels: &mut [W],
     options: &MultifdOptions,
     abort: &(dyn Fn() + Sync),
@@ -159,17 +160,12 @@ fn write<W: Outgoing>(
 
 impl Lanes {
     /// The pages that come are of this size.
-    pub(in crate::save) fn set_page_size(&mut self, page_size: PageSize) {
+    pub(super) fn set_page_size(&mut self, page_size: PageSize) {
         self.page_size = page_size;
     }
 
     /// Sends a page as it is.
-    pub(in crate::save) fn page(
-        &mut self,
-        block: &str,
-        offset: u64,
-        data: &[u8],
-    ) -> Result<(), Error> {
+    pub(super) fn page(&mut self, block: &str, offset: u64, data: &[u8]) -> Result<(), Error> {
         self.make_room(block)?;
         self.normal.push(offset);
         self.data.extend_from_slice(data);
@@ -177,14 +173,14 @@ impl Lanes {
     }
 
     /// Sends a page that is zero.
-    pub(in crate::save) fn zero(&mut self, block: &str, offset: u64) -> Result<(), Error> {
+    pub(super) fn zero(&mut self, block: &str, offset: u64) -> Result<(), Error> {
         self.make_room(block)?;
         self.zero.push(offset);
         Ok(())
     }
 
     /// Brings all channels to a meeting point, behind everything that came before.
-    pub(in crate::save) fn meet(&mut self) -> Result<(), Error> {
+    pub(super) fn meet(&mut self) -> Result<(), Error> {
         self.send_packet()?;
         for index in 0..self.queues.len() {
             let packet = Pages {

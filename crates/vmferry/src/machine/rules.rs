@@ -1,7 +1,7 @@
 //! What the machine type decides about a stream.
 //!
-//! QEMU keeps to what the releases did that a machine type is named after, whatever its own release is. So
-//! the machine type tells what a destination expects, and nobody has to guess which QEMU it is.
+//! A machine type is named after a release, and every later QEMU writes and expects its streams as that release
+//! did. So the machine type says what a destination expects, and nobody has to guess which QEMU it is.
 
 /// How the streams of a machine type look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum ZeroPages {
 
 impl Rules {
     /// Those of a machine type that ends with a release (`pc-q35-8.2`); `None` for others (`microvm`,
-    /// `pc-q35-rhel9.4.0`), which do not tell.
+    /// `pc-q35-rhel9.4.0`), which name none.
     pub fn of(machine: &str) -> Option<Self> {
         let (_, release) = machine.rsplit_once('-')?;
         let (major, minor) = release.split_once('.')?;
