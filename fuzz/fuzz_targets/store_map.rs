@@ -5,6 +5,6 @@
 mod common;
 
 use libfuzzer_sys::fuzz_target;
-use vmferry_store::backend::ObjectKind;
+use vmferry_store::ObjectKind;
 
 fuzz_target!(|bytes: &[u8]| common::read_with(ObjectKind::Map, bytes));

@@ -4,10 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, Keys, StoreKey, differ, from_hex, random_bytes, to_hex};
+use crate::digest::{Digest, Keys, StoreKey, differ};
 use crate::error::StoreError;
 use crate::features::{FORMAT_VERSION, Features};
+use crate::hex::{from_hex, to_hex};
 use crate::limits::{MAX_CONFIG_BYTES, MAX_FRAME_BYTES};
+use crate::random::{RandomError, random_bytes};
 
 /// The name of the store file.
 pub const CONFIG_FILE: &str = "vmferry-store.json";
@@ -93,8 +95,8 @@ impl StoreConfig {
     /// A new store with a random id and key.
     ///
     /// # Errors
-    /// The system has no random bytes to give.
-    pub fn generate(defaults: Defaults) -> Result<Self, StoreError> {
+    /// The system's random source cannot be read.
+    pub fn generate(defaults: Defaults) -> Result<Self, RandomError> {
         Ok(Self {
             store_id: to_hex(&random_bytes::<16>()?),
             key: StoreKey::random()?,

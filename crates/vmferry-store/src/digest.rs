@@ -8,7 +8,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::error::StoreError;
+pub use crate::hex::ParseHexError;
+use crate::hex::{from_hex, to_hex};
+use crate::random::{RandomError, random_bytes};
 
 /// A keyed BLAKE3 digest; written as 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,14 +38,6 @@ impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Digest({self})")
     }
-}
-
-/// A text that should be hex digits, but is not.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected {expected} lower-case hex digits, found '{found}'")]
-pub struct ParseHexError {
-    expected: usize,
-    found: String,
 }
 
 impl FromStr for Digest {
@@ -75,37 +69,6 @@ pub(crate) fn differ(expected: Digest, found: Digest) -> bool {
     expected != found && !cfg!(fuzzing)
 }
 
-/// Hex digits of `bytes`, lower case.
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
-}
-
-/// The `N` bytes whose hex digits are `text`; upper case is refused, so that a name has one spelling.
-pub(crate) fn from_hex<const N: usize>(text: &str) -> Result<[u8; N], ParseHexError> {
-    let error = || ParseHexError {
-        expected: 2 * N,
-        found: text.chars().take(80).collect(),
-    };
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Ok(byte - b'0'),
-        b'a'..=b'f' => Ok(byte - b'a' + 10),
-        _ => Err(error()),
-    };
-    if text.len() != 2 * N {
-        return Err(error());
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Ok(bytes)
-}
-
 /// A store's secret key. Shown by nothing but the store file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreKey([u8; 32]);
@@ -119,8 +82,8 @@ impl StoreKey {
     /// A fresh key from the system's random source.
     ///
     /// # Errors
-    /// The system has no random bytes to give.
-    pub fn random() -> Result<Self, StoreError> {
+    /// The system's random source cannot be read.
+    pub fn random() -> Result<Self, RandomError> {
         random_bytes().map(Self)
     }
 
@@ -133,18 +96,6 @@ impl fmt::Debug for StoreKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StoreKey(…)")
     }
-}
-
-/// `N` bytes from the system's random source.
-pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], StoreError> {
-    let mut bytes = [0; N];
-    let mut filled = 0;
-    while filled < N {
-        filled +=
-            rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
-                .map_err(|errno| StoreError::io("read", "the system's random source", errno))?;
-    }
-    Ok(bytes)
 }
 
 /// The keys that are derived from a store key: one for each purpose.

@@ -7,8 +7,8 @@
 use std::fmt;
 use std::io;
 
-use crate::backend::ObjectName;
-use crate::name::{CheckpointName, NameError, VmName};
+use crate::name::{CheckpointName, NameError, ObjectName, VmName};
+use crate::random::RandomError;
 
 /// Why an operation on a store did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +109,9 @@ pub enum StoreError {
     /// The caller gave a name that the store does not take.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// The environment: there are no random bytes for a name or a key.
+    #[error(transparent)]
+    Random(#[from] RandomError),
     /// Somebody is restoring from the checkpoint.
     #[error(
         "{checkpoint} is in use: a restore or another reader has it open; try again when it has ended"

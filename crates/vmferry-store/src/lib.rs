@@ -52,9 +52,11 @@ mod codec;
 #[cfg(test)]
 mod crash_tests;
 mod features;
+mod hex;
 mod map;
 mod object;
 mod pack;
+mod random;
 mod reader;
 mod state;
 mod store;
@@ -64,7 +66,9 @@ pub use config::Defaults;
 pub use error::{Damage, StoreError};
 pub use features::FORMAT_VERSION;
 pub use manifest::Manifest;
-pub use name::{CheckpointId, CheckpointName, CheckpointRef, NameError, VmName, Which};
+pub use name::{
+    CheckpointId, CheckpointName, CheckpointRef, NameError, ObjectKind, ObjectName, VmName, Which,
+};
 pub use reader::{Checkpoint, PageIdentity, ReadOptions, VerifyReport};
 pub use state::DeviceState;
 pub use store::{Deleted, Listed, Store, Swept};

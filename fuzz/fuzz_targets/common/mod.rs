@@ -6,11 +6,11 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use vmferry::ram::{BlockIndex, PageIndex, PageSource};
-use vmferry_store::backend::{
-    Backend, DirBackend, Object, ObjectKind, ObjectName, Removal, Session,
-};
+use vmferry_store::backend::{Backend, DirBackend, Object, Removal, Session};
 use vmferry_store::config::StoreConfig;
-use vmferry_store::{CheckpointName, Manifest, ReadOptions, Store, StoreError};
+use vmferry_store::{
+    CheckpointName, Manifest, ObjectKind, ObjectName, ReadOptions, Store, StoreError,
+};
 
 const STORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/store-v1");
 

@@ -13,7 +13,7 @@ pub use body::{
 
 use crate::digest::Keys;
 use crate::error::StoreError;
-use crate::name::CheckpointName;
+use crate::name::{CheckpointName, ObjectKind, ObjectName};
 
 impl Manifest {
     /// Which checkpoint this is.
@@ -22,6 +22,19 @@ impl Manifest {
             vm: self.vm.clone(),
             id: self.id.clone(),
         }
+    }
+
+    /// Everything that the manifest names.
+    pub fn objects(&self) -> Vec<ObjectName> {
+        let named = |kind, digest| ObjectName { kind, digest };
+        let packs = self.packs.iter();
+        packs
+            .map(|pack| named(ObjectKind::Pack, pack.digest))
+            .chain([
+                named(ObjectKind::Map, self.ram.map.digest),
+                named(ObjectKind::State, self.state.digest),
+            ])
+            .collect()
     }
 
     /// The manifest file's content.
@@ -38,7 +51,7 @@ impl Manifest {
     /// It is no manifest, one of a newer version or with unknown features, a damaged one, or that of
     /// another checkpoint.
     pub fn parse(name: &CheckpointName, json: &[u8], keys: &Keys) -> Result<Self, StoreError> {
-        let file = file_name(name);
+        let file = name.manifest_file();
         let manifest: Self = envelope::open(&file, json, keys)?;
         if manifest.name() != *name {
             return Err(StoreError::damaged(
@@ -54,9 +67,4 @@ impl Manifest {
         manifest.check(&file)?;
         Ok(manifest)
     }
-}
-
-/// The manifest's file, relative to the store.
-pub(crate) fn file_name(name: &CheckpointName) -> String {
-    format!("checkpoints/{}/{}.json", name.vm, name.id)
 }

@@ -10,12 +10,13 @@ use super::layout::{
     CODEC_ABSENT, CODEC_RAW, CODEC_ZERO, CODEC_ZSTD, ChunkEntry, REGION_CHUNKS, REGION_TABLE,
     REGIONS, TableHead, decode,
 };
-use crate::backend::{Object, ObjectKind, ObjectName};
+use crate::backend::Object;
 use crate::codec::Decompressors;
 use crate::digest::{Digest, Keys};
 use crate::error::StoreError;
 use crate::limits::{MAX_MAP_CHUNK_PAGES, MAX_TABLE_BYTES, MIN_MAP_CHUNK_PAGES};
 use crate::manifest::Manifest;
+use crate::name::{ObjectKind, ObjectName};
 use crate::object::{Span, Tail, read_chunk};
 use crate::pack::Place;
 

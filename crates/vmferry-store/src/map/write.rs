@@ -7,12 +7,13 @@ use super::layout::{
     TableHead, encode,
 };
 use super::{CHUNK_PAGES, MemoryMap, PageAt, Recorded};
-use crate::backend::{ObjectKind, Upload};
+use crate::backend::Upload;
 use crate::codec::{Codec, Compressor};
 use crate::digest::Keys;
 use crate::error::StoreError;
 use crate::limits::MAX_TABLE_BYTES;
 use crate::manifest::{ObjectRef, PageCounts};
+use crate::name::ObjectKind;
 use crate::object::{Builder, HEADER_BYTES};
 use crate::pack::Place;
 

@@ -15,11 +15,12 @@ use zerocopy::{FromBytes, IntoBytes};
 pub(crate) use layout::HEADER_BYTES;
 use layout::{FLAG_CRITICAL, FLAG_DIRECT, FOOTER_MAGIC, Footer, HEADER_MAGIC, Header, Region};
 
-use crate::backend::{Object, ObjectKind, ObjectName, Upload};
+use crate::backend::{Object, Upload};
 use crate::digest::{Digest, Keys, differ};
 use crate::error::StoreError;
 use crate::features::FORMAT_VERSION;
 use crate::limits::{MAX_OBJECT_BYTES, MAX_REGIONS};
+use crate::name::{ObjectKind, ObjectName};
 
 const VERSION: u32 = 1;
 const _: () = assert!(VERSION as u64 == FORMAT_VERSION);

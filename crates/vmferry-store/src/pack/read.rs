@@ -6,7 +6,7 @@ use super::layout::{
     CODEC_RAW, CODEC_ZSTD, ChunkEntry, DIGEST_BYTES, FrameEntry, REGION_FRAMES, REGION_INDEX,
     REGION_TABLE, REGIONS, TableHead,
 };
-use crate::backend::{Object, ObjectKind, ObjectName};
+use crate::backend::Object;
 use crate::codec::{Codec, Decompressors};
 use crate::digest::{Digest, Keys, differ};
 use crate::error::StoreError;
@@ -15,6 +15,7 @@ use crate::limits::{
     MAX_TABLE_BYTES,
 };
 use crate::manifest::PackRecord;
+use crate::name::{ObjectKind, ObjectName};
 use crate::object::{Span, Tail, read_chunk};
 
 /// What is known of a pack after its tail and its index table were read and verified.

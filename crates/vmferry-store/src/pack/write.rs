@@ -6,12 +6,13 @@ use super::layout::{
     CODEC_RAW, CODEC_ZSTD, ChunkEntry, DIGEST_BYTES, FrameEntry, REGION_FRAMES, REGION_INDEX,
     REGION_TABLE, TableHead,
 };
-use crate::backend::{ObjectKind, Upload};
+use crate::backend::Upload;
 use crate::codec::Codec;
 use crate::digest::{Digest, Keys};
 use crate::error::StoreError;
 use crate::limits::MAX_FRAMES;
 use crate::manifest::PackRecord;
+use crate::name::ObjectKind;
 use crate::object::{Builder, HEADER_BYTES};
 
 /// About how many pages one index chunk describes: 8 KiB of digests are read and hashed for the first

@@ -20,14 +20,14 @@ use std::sync::{Arc, OnceLock};
 use vmferry::machine::{MachineState, SavedState};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
 
-use crate::backend::{Backend, Object, ObjectKind, ObjectName, read_all};
+use crate::backend::{Backend, Object, read_all};
 use crate::codec::Decompressors;
 use crate::digest::Keys;
 use crate::error::StoreError;
 use crate::limits::MAX_MANIFEST_BYTES;
-use crate::manifest::{self, Manifest, PackRecord};
+use crate::manifest::{Manifest, PackRecord};
 use crate::map::{PageAt, PageMap};
-use crate::name::CheckpointName;
+use crate::name::{CheckpointName, ObjectKind, ObjectName};
 use crate::pack::{Frame, IndexChunk, PackIndex, Place};
 use crate::state::DeviceState;
 use lru::Lru;
@@ -105,7 +105,7 @@ impl Checkpoint {
         name: &CheckpointName,
         options: ReadOptions,
     ) -> Result<Self, StoreError> {
-        let file = manifest::file_name(name);
+        let file = name.manifest_file();
         let Some(manifest_file) = backend.hold(name)? else {
             return Err(StoreError::NoSuchCheckpoint {
                 vm: name.vm.clone(),

@@ -8,9 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::{Checkpoint, beyond, open_object, pack_name};
-use crate::backend::{Object, ObjectKind, ObjectName};
+use crate::backend::Object;
 use crate::error::StoreError;
 use crate::map::PageAt;
+use crate::name::{ObjectKind, ObjectName};
 use crate::object::check_header;
 use crate::pack::{IndexChunk, PackIndex};
 

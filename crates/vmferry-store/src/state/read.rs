@@ -6,11 +6,13 @@ use std::ops::Range;
 use vmferry::machine::{Configuration, DeviceSection, MachineState};
 
 use super::{Index, Piece, REGION_DATA, REGION_INDEX, SectionRecord};
-use crate::backend::{Object, ObjectKind, ObjectName};
-use crate::digest::{Keys, from_hex};
+use crate::backend::Object;
+use crate::digest::Keys;
 use crate::error::StoreError;
+use crate::hex::from_hex;
 use crate::limits::{MAX_STATE_BYTES, MAX_STATE_INDEX_BYTES};
 use crate::manifest::ObjectRef;
+use crate::name::{ObjectKind, ObjectName};
 use crate::object::Tail;
 
 /// The device state of a checkpoint, verified and in memory.

@@ -5,11 +5,13 @@ use std::io::Write;
 use vmferry::machine::{Configuration, DeviceSection};
 
 use super::{ConfigurationRecord, Index, Piece, REGION_DATA, REGION_INDEX, SectionRecord};
-use crate::backend::{ObjectKind, Upload};
-use crate::digest::{Keys, to_hex};
+use crate::backend::Upload;
+use crate::digest::Keys;
 use crate::error::StoreError;
+use crate::hex::to_hex;
 use crate::limits::{MAX_STATE_BYTES, MAX_STATE_INDEX_BYTES};
 use crate::manifest::ObjectRef;
+use crate::name::ObjectKind;
 use crate::object::Builder;
 
 /// Device state that is being collected: compressed as it comes.

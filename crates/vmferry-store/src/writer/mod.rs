@@ -18,7 +18,7 @@ use vmferry::load::{Origin, Visitor};
 use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlock, RamBlocks, is_zero};
 
-use crate::backend::{ObjectKind, ObjectName, Session};
+use crate::backend::Session;
 use crate::config::Defaults;
 use crate::digest::Keys;
 use crate::error::StoreError;
@@ -368,21 +368,6 @@ fn count(counters: ProgressCounters, ram: &RamRecord, packed: &Packed) -> Statis
         pages_dead: pages_stored.saturating_sub(pages_data),
         raw_bytes: pages_stored * ram.page_size,
         ..Statistics::default()
-    }
-}
-
-impl Manifest {
-    /// Everything that the manifest names.
-    pub fn objects(&self) -> Vec<ObjectName> {
-        let named = |kind, digest| ObjectName { kind, digest };
-        let packs = self.packs.iter();
-        packs
-            .map(|pack| named(ObjectKind::Pack, pack.digest))
-            .chain([
-                named(ObjectKind::Map, self.ram.map.digest),
-                named(ObjectKind::State, self.state.digest),
-            ])
-            .collect()
     }
 }
 

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::files::{Files, Lock, Locked, RealFiles};
-use super::{Backend, Object, ObjectKind, ObjectName, Removal, Session, read_all};
+use super::{Backend, Object, Removal, Session, read_all};
 use crate::config::CONFIG_FILE;
 use crate::error::StoreError;
 use crate::limits::MAX_CONFIG_BYTES;
-use crate::name::{CheckpointId, CheckpointName, VmName};
+use crate::name::{CheckpointId, CheckpointName, ObjectKind, ObjectName, VmName};
 use removal::DirRemoval;
 use root::{CHECKPOINTS, LOCK, MANIFEST_EXTENSION, Root, TEMPORARY};
 use session::DirSession;

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use super::root::{CHECKPOINTS, Root};
+use crate::backend::Removal;
 use crate::backend::files::{Lock, Locked, OpenFile};
-use crate::backend::{ObjectName, Removal};
 use crate::error::StoreError;
-use crate::name::{CheckpointName, VmName};
+use crate::name::{CheckpointName, ObjectName, VmName};
 
 pub(super) struct DirRemoval {
     root: Arc<Root>,

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::backend::Object;
 use crate::backend::files::{Files, Lock, Locked, OpenFile};
-use crate::backend::{Object, ObjectKind, ObjectName};
 use crate::error::StoreError;
-use crate::manifest;
-use crate::name::CheckpointName;
+use crate::name::{CheckpointName, ObjectKind, ObjectName};
 
 pub(super) const LOCK: &str = "lock";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
@@ -29,7 +28,7 @@ impl Root {
     }
 
     pub(super) fn manifest(&self, name: &CheckpointName) -> PathBuf {
-        self.path.join(manifest::file_name(name))
+        self.path.join(name.manifest_file())
     }
 
     pub(super) fn error(&self, action: &'static str, path: &Path, error: io::Error) -> StoreError {

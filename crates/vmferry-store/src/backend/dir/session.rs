@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::root::{CHECKPOINTS, LEASE_EXTENSION, LOCK, Root, TEMPORARY};
 use crate::backend::files::{Lock, Locked, NewFile, OpenFile};
-use crate::backend::{ObjectKind, ObjectName, Session, Upload};
-use crate::digest::{random_bytes, to_hex};
+use crate::backend::{Session, Upload};
 use crate::error::StoreError;
-use crate::name::CheckpointName;
+use crate::hex::to_hex;
+use crate::name::{CheckpointName, ObjectKind, ObjectName};
+use crate::random::random_bytes;
 
 /// A save: a directory of its own, marked as alive by a lock on a file beside it.
 pub(super) struct DirSession {

@@ -1,4 +1,4 @@
-//! Names of VMs and checkpoints, and how a person refers to them.
+//! Names of VMs and checkpoints, and references to them.
 //!
 //! The invariant: a [`VmName`] and a [`CheckpointId`] are always safe as one component of a path,
 //! because nothing else can be made into one.
@@ -8,13 +8,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{random_bytes, to_hex};
-use crate::error::StoreError;
+use crate::hex::to_hex;
+use crate::random::{RandomError, random_bytes};
 
 const MAX_VM_BYTES: usize = 128;
 const MAX_ID_BYTES: usize = 64;
 
-/// A text that is no name.
+/// A text that is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is not {what}: {rule}")]
 pub struct NameError {
@@ -61,6 +61,13 @@ pub enum Which {
     Id(String),
 }
 
+impl CheckpointName {
+    /// The file of the checkpoint's manifest, relative to the store.
+    pub(crate) fn manifest_file(&self) -> String {
+        format!("checkpoints/{}/{}.json", self.vm, self.id)
+    }
+}
+
 impl VmName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
@@ -72,8 +79,8 @@ impl CheckpointId {
     /// A new id for a save that begins at `begun`.
     ///
     /// # Errors
-    /// The system has no random bytes to give.
-    pub fn generate(begun: jiff::Timestamp) -> Result<Self, StoreError> {
+    /// The system's random source cannot be read.
+    pub fn generate(begun: jiff::Timestamp) -> Result<Self, RandomError> {
         let random: [u8; 4] = random_bytes()?;
         let time = begun.strftime("%Y%m%dT%H%M%S");
         let millisecond = begun.subsec_millisecond().unsigned_abs();
@@ -160,57 +167,6 @@ impl From<CheckpointName> for CheckpointRef {
     }
 }
 
-impl CheckpointRef {
-    /// The one of `names` (all checkpoints of a store) that is meant.
-    pub(crate) fn resolve(&self, names: &[CheckpointName]) -> Result<CheckpointName, StoreError> {
-        let mut ids: Vec<&CheckpointId> = names
-            .iter()
-            .filter(|name| name.vm == self.vm)
-            .map(|name| &name.id)
-            .collect();
-        ids.sort();
-        let Some(last) = ids.last() else {
-            let mut known: Vec<VmName> = names.iter().map(|name| name.vm.clone()).collect();
-            known.sort();
-            known.dedup();
-            return Err(StoreError::NoSuchVm {
-                vm: self.vm.clone(),
-                known,
-            });
-        };
-        let named = |id: &CheckpointId| CheckpointName {
-            vm: self.vm.clone(),
-            id: id.clone(),
-        };
-        let wanted = match &self.which {
-            Which::Latest => return Ok(named(last)),
-            Which::Id(wanted) => wanted,
-        };
-        if let Some(id) = ids.iter().find(|id| id.as_str() == wanted) {
-            return Ok(named(id));
-        }
-        let fitting: Vec<&CheckpointId> = ids
-            .iter()
-            .copied()
-            .filter(|id| id.as_str().starts_with(wanted.as_str()))
-            .collect();
-        let texts = |ids: &[&CheckpointId]| ids.iter().map(|id| id.0.clone()).collect();
-        match fitting.as_slice() {
-            [id] => Ok(named(id)),
-            [] => Err(StoreError::NoSuchCheckpoint {
-                vm: self.vm.clone(),
-                id: wanted.clone(),
-                candidates: texts(&ids),
-            }),
-            several => Err(StoreError::Ambiguous {
-                vm: self.vm.clone(),
-                id: wanted.clone(),
-                candidates: texts(several),
-            }),
-        }
-    }
-}
-
 impl fmt::Display for VmName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -260,19 +216,6 @@ impl From<CheckpointId> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn name(text: &str) -> CheckpointName {
-        let (vm, id) = text.split_once('@').unwrap();
-        CheckpointName {
-            vm: vm.parse().unwrap(),
-            id: id.parse().unwrap(),
-        }
-    }
-
-    fn resolve(text: &str, names: &[CheckpointName]) -> Result<String, StoreError> {
-        let reference: CheckpointRef = text.parse()?;
-        Ok(reference.resolve(names)?.to_string())
-    }
 
     #[test]
     fn no_vm_name_is_a_path_an_option_or_a_reference() {
@@ -327,46 +270,5 @@ mod tests {
         assert_eq!(first.as_str().len(), "20261123T194518042Z-12345678".len());
         assert!(first.as_str().contains("042Z-"));
         assert_eq!(first.as_str().parse(), Ok(first));
-    }
-
-    #[test]
-    fn references_resolve_to_the_latest_an_exact_id_or_a_unique_prefix() {
-        let names = [
-            name("a@20260101T000000000Z-00000001"),
-            name("a@20260202T000000000Z-00000002"),
-            name("a@20260203T000000000Z-00000003"),
-            name("b@20270101T000000000Z-00000004"),
-        ];
-        assert_eq!(resolve("a", &names).unwrap(), names[2].to_string());
-        assert_eq!(resolve("a@latest", &names).unwrap(), names[2].to_string());
-        assert_eq!(resolve("a@202601", &names).unwrap(), names[0].to_string());
-        let exact = names[1].to_string();
-        assert_eq!(resolve(&exact, &names).unwrap(), exact);
-    }
-
-    #[test]
-    fn an_exact_id_wins_over_a_longer_one_that_begins_with_it() {
-        let names = [name("a@1"), name("a@12")];
-        assert_eq!(resolve("a@1", &names).unwrap(), "a@1");
-    }
-
-    #[test]
-    fn a_reference_that_does_not_resolve_lists_what_there_is() {
-        let names = [name("a@20260202-2"), name("a@20260203-3")];
-        let text = |reference| resolve(reference, &names).unwrap_err().to_string();
-        assert_eq!(
-            text("a@2026"),
-            "'a@2026' may be any of 20260202-2, 20260203-3; give more of the id"
-        );
-        assert_eq!(
-            text("a@9"),
-            "'a' has no checkpoint '9'; it has 20260202-2, 20260203-3"
-        );
-        assert_eq!(
-            text("c"),
-            "there is no checkpoint of 'c'; there are checkpoints of 'a'"
-        );
-        assert!(text("a@").contains("is not a checkpoint id"));
-        assert!(text("a@../b").contains("is not a checkpoint id"));
     }
 }

@@ -1,19 +1,22 @@
 //! A store: create and open it, save, list, read and delete checkpoints.
 
+mod resolve;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::backend::{Backend, DirBackend, ObjectName, read_all};
+use crate::backend::{Backend, DirBackend, read_all};
 use crate::config::{Defaults, StoreConfig};
 use crate::digest::Keys;
 use crate::error::StoreError;
 use crate::limits::MAX_MANIFEST_BYTES;
-use crate::manifest::{self, Manifest};
-use crate::name::{CheckpointName, CheckpointRef, VmName};
+use crate::manifest::Manifest;
+use crate::name::{CheckpointName, CheckpointRef, ObjectName, VmName};
 use crate::reader::{Checkpoint, ReadOptions};
 use crate::writer::{SaveOptions, Writer};
+use resolve::resolve;
 
 /// A store of checkpoints. Any number of processes may use one at the same time.
 #[derive(Clone)]
@@ -163,7 +166,7 @@ impl Store {
     /// # Errors
     /// None or several; the error names the candidates.
     pub fn resolve(&self, reference: &CheckpointRef) -> Result<CheckpointName, StoreError> {
-        reference.resolve(&self.names()?)
+        resolve(reference, &self.names()?)
     }
 
     /// Reads a checkpoint's manifest.
@@ -277,14 +280,14 @@ impl Store {
         let Some(file) = self.backend.manifest(name)? else {
             return Ok(None);
         };
-        let json = read_all(&*file, &manifest::file_name(name), MAX_MANIFEST_BYTES)?;
+        let json = read_all(&*file, &name.manifest_file(), MAX_MANIFEST_BYTES)?;
         Manifest::parse(name, &json, &self.keys).map(Some)
     }
 
     /// The error that says what there is in place of `name`.
     fn no_such(&self, name: &CheckpointName) -> Result<StoreError, StoreError> {
         let reference = CheckpointRef::from(name.clone());
-        match reference.resolve(&self.names()?) {
+        match resolve(&reference, &self.names()?) {
             Err(error) => Ok(error),
             // The reference is the beginning of another id, or the checkpoint has just appeared.
             Ok(other) => Ok(StoreError::NoSuchCheckpoint {
