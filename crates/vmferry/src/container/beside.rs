@@ -1,11 +1,13 @@
 //! The other channels of a machine that came through several, each recorded in a file of its own.
 
 use std::fs::File;
+use std::io::BufRead;
 use std::sync::Arc;
 
 use super::open::{Naming, file_of};
 use super::{Container, ContainerError, Findings, Opened, ReadAt, Wanted};
 use crate::channel::ReadChannel;
+use crate::error::Error;
 use crate::load::{ChannelName, Channels, Mode};
 use crate::stream::Reader;
 use crate::wire::SliceSource;
@@ -93,4 +95,31 @@ impl Opened {
         }
         (self.container, channels, places)
     }
+}
+
+/// Reads what comes after the ends of all streams, where any is compressed: whether compressed data is whole, and what
+/// follows it, shows only at its end.
+///
+/// # Errors
+/// The data is damaged, or cannot be read.
+pub fn read_out(channels: &mut Channels<OpenedChannel>, findings: &Findings) -> Result<(), Error> {
+    if !findings.is_compressed() {
+        return Ok(());
+    }
+    let Channels {
+        main,
+        preempt,
+        multifd,
+    } = channels;
+    for channel in [main].into_iter().chain(preempt).chain(multifd) {
+        loop {
+            let there = channel.peek_up_to(1)?.len();
+            let there = there.max(channel.buffered().len());
+            if there == 0 {
+                break;
+            }
+            channel.consume(there);
+        }
+    }
+    Ok(())
 }

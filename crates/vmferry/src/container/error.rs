@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Foreign;
-use super::open::LAYERS;
+use super::compressed::LAYERS;
 use crate::error::{Damage, Error, FormatError};
 use crate::stream::StreamError;
 

@@ -22,12 +22,12 @@ mod place;
 mod prefixed;
 pub mod qcow2;
 
-pub use beside::{Beside, OpenedChannel, Places};
+pub use beside::{Beside, OpenedChannel, Places, read_out};
 pub use compressed::{Compression, Compressor};
 pub use error::ContainerError;
 pub use findings::Findings;
 pub use foreign::Foreign;
-pub use open::{open, open_wanted, read_out};
+pub use open::{open, open_wanted};
 pub use place::{Part, ReadAt};
 
 use std::fmt;

@@ -1,10 +1,10 @@
 //! Opening: from the first bytes of a file inwards, until there is a stream.
 
 use std::fs::File;
-use std::io::{self, BufRead};
+use std::io;
 use std::sync::Arc;
 
-use super::compressed::{self, Compression, Decompressor};
+use super::compressed::{self, Compression, Decompressor, LAYERS};
 use super::error::INCOMPLETE;
 use super::place::Sequence;
 use super::prefixed::Prefixed;
@@ -14,13 +14,9 @@ use super::{
 };
 use crate::channel::{self, ReadChannel, Std};
 use crate::error::{Damage, Error, FormatError};
-use crate::load::{Channels, Mode};
+use crate::load::Mode;
 use crate::stream::{OnWouldBlock, Reader, ReaderConfig};
 use crate::wire::header;
-
-/// How often something may be compressed. Twice is a mistake that happens; more would be made to keep us busy, because
-/// each layer can be a thousand times as large as the one around it.
-pub(super) const LAYERS: usize = 2;
 
 /// Bytes that are shown of something that is not known.
 const BEGINS: usize = 16;
@@ -300,34 +296,4 @@ fn snapshot(
         findings,
         mode: wanted.mode,
     })
-}
-
-/// Reads what comes after the ends of all streams, where any is compressed: only at the end of compressed data it turns
-/// out whether it is whole, and what it is followed by.
-///
-/// # Errors
-/// The data is damaged, or cannot be read.
-pub fn read_out(
-    channels: &mut Channels<super::OpenedChannel>,
-    findings: &Findings,
-) -> Result<(), Error> {
-    if !findings.is_compressed() {
-        return Ok(());
-    }
-    let Channels {
-        main,
-        preempt,
-        multifd,
-    } = channels;
-    for channel in [main].into_iter().chain(preempt).chain(multifd) {
-        loop {
-            let there = channel.peek_up_to(1)?.len();
-            let there = there.max(channel.buffered().len());
-            if there == 0 {
-                break;
-            }
-            channel.consume(there);
-        }
-    }
-    Ok(())
 }

@@ -15,6 +15,7 @@
 //! | lz4, also its legacy frames | the same | anything is damage |
 
 mod decode;
+mod decompressor;
 mod encode;
 mod input;
 mod lz4;
@@ -23,7 +24,7 @@ mod members;
 
 use std::fmt;
 
-pub(super) use decode::Decompressor;
+pub(super) use decompressor::Decompressor;
 pub use encode::Compressor;
 
 /// A way of compressing a whole stream.
@@ -58,6 +59,10 @@ const MAGICS: [(Compression, &[u8]); 10] = [
     (Compression::Lz4, &lz4::FRAME),
     (Compression::Lz4, &lz4::LEGACY),
 ];
+
+/// How often something may be compressed. Twice is a mistake that happens; more would be made to keep us busy, because
+/// each layer can be a thousand times as large as the one around it.
+pub(super) const LAYERS: usize = 2;
 
 /// Bytes that tell.
 pub(super) const MAGIC_LEN: usize = members::LZMA_HEADER;
