@@ -247,11 +247,9 @@ fn a_mapped_ram_file_of_ours_is_loaded_and_as_sparse_as_that_of_qemu() -> Result
     // Further on in its file, and with several threads.
     let (place, offset) = (source.folder().join("further-on"), 0x12345);
     let file = File::create_new(&place)?;
-    let mut writer = Writer::new(channel::File::from_offset(file.try_clone()?, offset)?);
-    let by = (&file, NonZeroUsize::MIN.saturating_add(2));
+    let threads = NonZeroUsize::MIN.saturating_add(2);
     let state = &image.state;
-    save::mapped_ram_parallel(&mut writer, by, offset, state, &image, &mut |_| {})?;
-    writer.close()?;
+    save::mapped_ram_parallel(&file, offset, threads, state, &image, &mut |_| {})?;
     let restored = loaded_mapped(&spec, &place, offset)?;
     has_the_memory_of(&restored, &image)?;
     restored.cont()?;

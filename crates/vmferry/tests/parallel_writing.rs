@@ -40,28 +40,26 @@ fn the_number_of_threads_changes_nothing_in_the_file() {
     for count in [1, 2, 7] {
         let path = folder.path().join(count.to_string());
         let file = File::create(&path).unwrap();
-        let mut writer = Writer::new(channel::File::new(file.try_clone().unwrap()));
         let mut pages = 0;
-        let into = (&file, threads(count));
-        save::mapped_ram_parallel(&mut writer, into, 0, &image.state, &image, &mut |n| {
+        let state = &image.state;
+        save::mapped_ram_parallel(&file, 0, threads(count), state, &image, &mut |n| {
             pages += n;
         })
         .unwrap();
-        writer.close().unwrap();
         assert!(pages > 1000, "{pages}");
         assert!(std::fs::read(&path).unwrap() == expected, "{count} threads");
     }
 }
 
 #[test]
-fn a_thread_that_cannot_write_ends_all_of_them() {
+fn a_file_that_cannot_be_written_is_an_error_that_says_why() {
     let image = machine();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
-    let mut writer = Writer::new(channel::File::create(&path).unwrap());
+    std::fs::write(&path, b"").unwrap();
     let read_only = File::open(&path).unwrap();
-    let into = (&read_only, threads(3));
-    let error = save::mapped_ram_parallel(&mut writer, into, 0, &image.state, &image, &mut |_| {});
+    let state = &image.state;
+    let error = save::mapped_ram_parallel(&read_only, 0, threads(3), state, &image, &mut |_| {});
     let Err(SaveError::Send(error)) = error else {
         panic!("{error:?}");
     };

@@ -6,8 +6,9 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use super::parallel::with_writers;
+use super::runs::Runs;
 use super::{RamWriter, SaveError};
-use crate::channel::{SeekChannel, WriteChannel};
+use crate::channel::{self, SeekChannel, WriteChannel};
 use crate::error::{Error, FormatError};
 use crate::machine::{MachineState, Phase};
 use crate::ram::{BlockIndex, Page, PageSize, PageSource};
@@ -65,31 +66,34 @@ where
     })
 }
 
-/// Writes a machine as a mapped-ram file as [`mapped_ram_at`] does, with several threads that write the pages
-/// into `file`, the one that `writer` writes.
+/// Writes a machine as a mapped-ram file that begins at `file_offset` of `file`, as [`mapped_ram_at`] does, with several
+/// threads that write the pages.
 ///
-/// The file is the same, byte for byte: only the order in which it comes about is another.
+/// The file is the same, byte for byte: only the order in which it is written differs.
 ///
 /// # Errors
 /// As for [`mapped_ram`].
-pub fn mapped_ram_parallel<C, M, P>(
-    writer: &mut Writer<'_, C, M>,
-    (file, threads): (&File, NonZeroUsize),
+pub fn mapped_ram_parallel<P: PageSource>(
+    file: &File,
     file_offset: u64,
+    threads: NonZeroUsize,
     state: &MachineState,
     source: &P,
     progress: &mut dyn FnMut(u64),
-) -> Result<(), SaveError<P::Error>>
-where
-    C: WriteChannel + SeekChannel,
-    M: Releaser,
-    P: PageSource,
-{
-    whole(writer, file_offset, state, source, |_, places| {
+) -> Result<(), SaveError<P::Error>> {
+    let channel = file
+        .try_clone()
+        .and_then(|file| channel::File::from_offset(file, file_offset));
+    let channel =
+        channel.map_err(|error| SaveError::Send(StreamError::from_io(error, 0).into()))?;
+    let mut writer = Writer::new(channel);
+    whole(&mut writer, file_offset, state, source, |_, places| {
         with_writers(file, threads, SaveError::Send, |runs| {
             pages(runs, source, places, progress)
         })
-    })
+    })?;
+    let closed = writer.close();
+    closed.map_err(|error| SaveError::Send(error.into()))
 }
 
 /// Writes the whole file, with the pages in the way of `put_pages`.
@@ -172,13 +176,7 @@ where
     Ok(places)
 }
 
-/// Where runs of neighbouring pages go.
-pub(super) trait Runs {
-    /// Writes all of `bytes` at this place of the file, or sees to it that somebody does; `bytes` is empty then.
-    fn put(&mut self, bytes: &mut Vec<u8>, at: u64) -> Result<(), Error>;
-}
-
-/// One behind the other.
+/// One after the other.
 struct InTurn<'a, 'ram, C, M> {
     writer: &'a mut Writer<'ram, C, M>,
     file_offset: u64,

@@ -56,6 +56,7 @@ mod multifd;
 mod options;
 mod parallel;
 mod ram_writer;
+mod runs;
 mod stream_writer;
 
 pub use mapped_ram::{mapped_ram, mapped_ram_at, mapped_ram_parallel};

@@ -8,7 +8,7 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::mapped_ram::Runs;
+use super::runs::Runs;
 use crate::error::Error;
 use crate::stream::StreamError;
 
@@ -34,7 +34,7 @@ impl Runs for Queue {
 }
 
 /// Runs `body` with so many threads that write into `file`; all of them have written everything when this
-/// returns well. `failed` makes an error of one that a thread had.
+/// returns `Ok`. `failed` makes an error of one that a thread had.
 pub(super) fn with_writers<T, E>(
     file: &File,
     threads: NonZeroUsize,
@@ -77,4 +77,21 @@ fn write(file: &File, jobs: &Receiver<Job>, empty: &Sender<Vec<u8>>) -> Result<(
         let _ = empty.try_send(bytes);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_cannot_write_ends_all_of_them_and_its_error_is_reported() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read_only = File::open(file.path()).unwrap();
+        let threads = NonZeroUsize::new(3).unwrap();
+        let written: Result<(), Error> = with_writers(&read_only, threads, Error::from, |runs| {
+            (0..100).try_for_each(|at| runs.put(&mut vec![1; 4096], at * 4096))
+        });
+        let error = written.unwrap_err();
+        assert!(matches!(error, Error::Stream(_)), "{error:?}");
+    }
 }
