@@ -9,6 +9,7 @@ mod channels;
 use libfuzzer_sys::fuzz_target;
 use vmferry::load::{Channels, Image, Options, VmDescRule, load_channels, load_live};
 use vmferry::save::{self, MultifdOptions};
+use vmferry::stream::AbortHandle;
 use vmferry::wire::SliceSource;
 use vmferry::wire::multifd::Method;
 
@@ -30,15 +31,22 @@ fuzz_target!(|bytes: &[u8]| {
     // Threads are slow to start: not for every input.
     if bytes.len() % 8 == 0 {
         let mut live = Image::default();
-        let counted = load_live(&mut sources(), &mut live, &options, &|| {});
+        let counted = load_live(&mut sources(), &mut live, &options, &AbortHandle::default());
         let counted = counted.expect("it was loaded before");
         assert_eq!(counted.pages, summary.pages);
     }
     let (mut main, mut others) = (Vec::new(), vec![Vec::new(); 2]);
     let with = MultifdOptions::new(Method::Zlib);
     let state = (&image.state, &image);
-    save::multifd(&mut main, &mut others, state, &with, &|| {}, &mut |_| {})
-        .expect("memory takes all");
+    save::multifd(
+        &mut main,
+        &mut others,
+        state,
+        &with,
+        &AbortHandle::default(),
+        &mut |_| {},
+    )
+    .expect("memory takes all");
     let mut again = Channels::new(SliceSource::new(&main));
     again
         .multifd

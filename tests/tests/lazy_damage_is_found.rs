@@ -85,7 +85,7 @@ impl Saved {
             source,
             &HostPages::ordinary(4096),
             (writer, reader),
-            &|| drop(abort.abort()),
+            &abort,
             &Progress::default(),
             &Unobserved,
         );
@@ -271,7 +271,7 @@ fn a_page_that_is_sent_twice_is_found_by_qemu() -> Result<()> {
             &image,
             &HostPages::ordinary(4096),
             (writer, reader),
-            &|| drop(abort.abort()),
+            &abort,
             &Progress::default(),
             &Unobserved,
         );

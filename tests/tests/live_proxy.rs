@@ -34,10 +34,7 @@ fn pass_on(gate: &Gate, destination: &Guest, from: Way, to: Way) -> Result<Summa
     let (mut main, mut others) = connect(destination, to.channels)?;
     let ends = others.iter().map(Writer::abort_handle);
     let end = ends.fold(source.abort_handle(), |all, other| all.and(&other));
-    let end = end.and(&main.abort_handle());
-    let abort = || {
-        let _ = end.abort();
-    };
+    let abort = end.and(&main.abort_handle());
     let options = Options::default();
     let summary = if to.channels == 0 {
         let mut forward = Forward::new(&mut main);

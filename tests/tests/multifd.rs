@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use vmferry::load::{Image, Options, Summary, load_live};
 use vmferry::ram::{PageIndex, PageKind, PageSource};
 use vmferry::save::{self, MultifdOptions};
-use vmferry::stream::Writer;
+use vmferry::stream::{AbortHandle, Writer};
 use vmferry::wire::multifd::Method;
 use vmferry_tests::channels::{Gate, connect};
 use vmferry_tests::{Guest, Release, Spec};
@@ -43,16 +43,13 @@ fn received(
     source.begin_to_migrate(&gate.uri())?;
     let mut from = gate.accept(channels)?;
     let abort = from.abort_handle();
-    let abort = || {
-        let _ = abort.abort();
-    };
     let mut image = Image::default();
     let summary = thread::scope(|scope| {
         let load = || load_live(&mut from, &mut image, &Options::default(), &abort);
         let loading = scope.spawn(load);
         let hurried = meanwhile();
         if hurried.is_err() {
-            abort();
+            abort.abort()?;
         }
         let loaded = loading.join().map_err(|_| anyhow!("the thread panicked"))?;
         hurried?;
@@ -68,12 +65,8 @@ fn sent(spec: &Spec, image: &Image, channels: usize, method: Method) -> Result<G
     guest.set_multifd(channels, method)?;
     guest.listen()?;
     let (mut main, mut others) = connect(&guest, channels)?;
-    let handles: Vec<_> = others.iter().map(Writer::abort_handle).collect();
-    let abort = || {
-        for handle in &handles {
-            let _ = handle.abort();
-        }
-    };
+    let handles = others.iter().map(Writer::abort_handle);
+    let abort = handles.fold(AbortHandle::default(), |all, other| all.and(&other));
     let state = (&image.state, image);
     let options = MultifdOptions::new(method);
     let result = save::multifd(&mut main, &mut others, state, &options, &abort, &mut |_| {});

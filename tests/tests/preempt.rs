@@ -41,7 +41,7 @@ fn comes_back(release: Release, machine: &str) -> Result<()> {
         &image,
         &HostPages::ordinary(4096),
         (writer, reader, preempt),
-        &|| drop(abort.abort()),
+        &abort,
         &progress,
         &Unobserved,
     );

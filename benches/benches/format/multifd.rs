@@ -11,6 +11,7 @@ use vmferry::load::{Channels, Image, Options, Visitor, VmDescRule, load_channels
 use vmferry::machine::Configuration;
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlock};
 use vmferry::save::{self, MultifdOptions};
+use vmferry::stream::AbortHandle;
 use vmferry::wire::multifd::{Init, Method, PACKET_BYTES, Packet};
 use vmferry::wire::{SliceSource, Source};
 use vmferry_benches::Figures;
@@ -37,7 +38,7 @@ pub(super) fn run(rounds: usize) -> Result<()> {
             &mut channels,
             state,
             &options,
-            &|| {},
+            &AbortHandle::default(),
             &mut |_| {},
         )?;
         let channel = channels.remove(0);

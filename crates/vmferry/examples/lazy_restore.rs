@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         &machine,
         &HostPages::ordinary(4096),
         (writer, reader),
-        &|| drop(abort.abort()),
+        &abort,
         &progress,
         &Narrator(Instant::now()),
     )?;

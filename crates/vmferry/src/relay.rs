@@ -7,6 +7,7 @@ use crate::load::{Origin, Visitor};
 use crate::machine::{Configuration, DeviceSection};
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use crate::save::{MultifdOptions, Outgoing, StreamWriter, with_multifd};
+use crate::stream::AbortHandle;
 
 /// A visitor that sends on what it is shown, as another stream of the same machine: in another form, or through
 /// more channels. [`finish`](Self::finish) writes its end.
@@ -30,7 +31,8 @@ impl<'a, K: Outgoing> Forward<'a, K> {
 }
 
 /// Runs `body` with a visitor that sends what it is shown through several channels: a stream is loaded into
-/// it while it comes. After `body`, the end of the stream is written. `failed` makes an error of one that a channel had.
+/// it while it comes. After `body`, the end of the stream is written. `failed` makes an error of one that a channel had;
+/// for `abort`, see [`multifd`](crate::save::multifd()).
 ///
 /// # Errors
 /// What `body` says, or that a channel could not be written.
@@ -38,7 +40,7 @@ pub fn forward_multifd<K, W, T, E>(
     main: &mut K,
     channels: &mut [W],
     options: &MultifdOptions,
-    abort: &(dyn Fn() + Sync),
+    abort: &AbortHandle,
     failed: impl Fn(Error) -> E,
     body: impl FnOnce(&mut Forward<'_, K>) -> Result<T, E>,
 ) -> Result<T, E>

@@ -17,7 +17,7 @@ use vmferry::load::{ChannelName, Channels, Image, Options, VmDescRule, load};
 use vmferry::machine::SavedState;
 use vmferry::ram::{Page, PageIndex, PageKind, PageSize, PageSource};
 use vmferry::save;
-use vmferry::stream::{Reader, Writer};
+use vmferry::stream::{AbortHandle, Reader, Writer};
 use vmferry::wire::SliceSource;
 use vmferry::wire::multifd::{self, Method};
 
@@ -182,7 +182,7 @@ fn pages_in_several_channels_stay_where_they_are() {
             &mut others,
             machine,
             &options,
-            &|| {},
+            &AbortHandle::default(),
             &mut |_| {},
         );
         written.expect("memory takes all");

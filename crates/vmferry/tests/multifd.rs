@@ -4,15 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use vmferry::channel::{ReadChannel, SegmentMut, Shutdown};
 use vmferry::error::{Error, FormatError};
 use vmferry::load::{Channels, Image, LoadError, Options, Summary, load, load_channels, load_live};
 use vmferry::machine::Rules;
 use vmferry::ram::PageSize;
 use vmferry::relay::{self, Forward};
 use vmferry::save::{self, MultifdOptions, Outgoing, SaveError};
+use vmferry::stream::{AbortHandle, Reader};
 use vmferry::wire::multifd::{Init, Method, Packet};
 use vmferry::wire::{Sink, SliceSource};
 
@@ -97,7 +101,12 @@ fn read(channels: &mut Channels<SliceSource<'_>>) -> Result<(Image, Summary), St
 
 fn read_live(channels: &mut Channels<SliceSource<'_>>) -> Result<(Image, Summary), String> {
     let mut image = Image::default();
-    match load_live(channels, &mut image, &Options::default(), &|| {}) {
+    match load_live(
+        channels,
+        &mut image,
+        &Options::default(),
+        &AbortHandle::default(),
+    ) {
         Ok(summary) => Ok((image, summary)),
         Err(LoadError::Read(error)) => Err(error.to_string()),
         Err(LoadError::<Infallible>::Visitor(never)) => match never {},
@@ -247,7 +256,7 @@ fn written(image: &Image, options: &MultifdOptions, channels: usize) -> Golden {
         &mut others,
         (state, image),
         options,
-        &|| {},
+        &AbortHandle::default(),
         &mut |n| {
             told += n;
         },
@@ -356,7 +365,8 @@ fn a_machine_type_that_does_not_tell_its_release_is_written_only_when_somebody_e
     let mut options = MultifdOptions::default();
     let (mut main, mut others) = (Vec::new(), vec![Vec::new(); 2]);
     let state = (&image.state, &image);
-    let error = save::multifd(&mut main, &mut others, state, &options, &|| {}, &mut |_| {});
+    let abort = AbortHandle::default();
+    let error = save::multifd(&mut main, &mut others, state, &options, &abort, &mut |_| {});
     assert!(matches!(error, Err(SaveError::Send(_))), "{error:?}");
     assert!(main.is_empty() && others.iter().all(Vec::is_empty));
     options.rules = Some(Rules::of_release(8, 0));
@@ -371,7 +381,8 @@ fn no_channel_and_too_many_are_refused() {
         let (mut main, mut others) = (Vec::new(), vec![Vec::new(); count]);
         let state = (&image.state, &image);
         let options = MultifdOptions::default();
-        let error = save::multifd(&mut main, &mut others, state, &options, &|| {}, &mut |_| {});
+        let abort = AbortHandle::default();
+        let error = save::multifd(&mut main, &mut others, state, &options, &abort, &mut |_| {});
         assert!(matches!(error, Err(SaveError::Send(_))), "{error:?}");
         assert!(main.is_empty());
     }
@@ -381,7 +392,7 @@ fn no_channel_and_too_many_are_refused() {
 fn passed_on(golden: &Golden, options: &MultifdOptions, channels: usize) -> Golden {
     let mut main = Vec::new();
     let mut others = vec![Vec::new(); channels];
-    let abort = || {};
+    let abort = AbortHandle::default();
     let passed = relay::forward_multifd(
         &mut main,
         &mut others,
@@ -446,6 +457,27 @@ impl Outgoing for Limited {
     }
 }
 
+/// Counts how often it is shut down.
+#[derive(Debug, Clone, Default)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Shutdown for Counted {
+    fn shutdown(&self) -> io::Result<()> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl ReadChannel for Counted {
+    fn read_segments(&mut self, _: &mut [SegmentMut<'_>]) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn shutdown_handle(&self) -> Option<Arc<dyn Shutdown>> {
+        Some(Arc::new(self.clone()))
+    }
+}
+
 #[test]
 fn a_channel_that_takes_no_more_ends_everything_and_its_error_is_told() {
     let golden = goldens().remove(0);
@@ -458,10 +490,8 @@ fn a_channel_that_takes_no_more_ends_everything_and_its_error_is_told() {
                 failed: false,
             })
             .into();
-        let aborted = AtomicUsize::new(0);
-        let abort = || {
-            aborted.fetch_add(1, Ordering::Relaxed);
-        };
+        let counted = Counted::default();
+        let abort = Reader::new(counted.clone()).abort_handle();
         let state = (&image.state, &image);
         let options = MultifdOptions::default();
         let error = save::multifd(&mut main, &mut others, state, &options, &abort, &mut |_| {});
@@ -472,6 +502,6 @@ fn a_channel_that_takes_no_more_ends_everything_and_its_error_is_told() {
             error.to_string().contains("more than there is room for"),
             "{left}: {error}"
         );
-        assert_eq!(aborted.into_inner(), 1);
+        assert_eq!(counted.0.load(Ordering::Relaxed), 1);
     }
 }

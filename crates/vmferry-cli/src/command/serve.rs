@@ -15,7 +15,7 @@ use vmferry::machine::MachineState;
 use vmferry::postcopy::{self, HostPages, Unobserved};
 use vmferry::ram::PageSource;
 use vmferry::save::{self, SaveError};
-use vmferry::stream::{Reader, Writer, WriterConfig};
+use vmferry::stream::{AbortHandle, Reader, Writer, WriterConfig};
 use vmferry::wire::header;
 use vmferry_store::Checkpoint;
 
@@ -78,7 +78,7 @@ fn lazily(
     let reader = Reader::new(Fd::new(std::io::stdin().as_fd().try_clone_to_owned()?));
     // A pipe cannot be shut down. But our end of the stream closes, and QEMU closes its end of the
     // return path when it sees that.
-    let abort = || {};
+    let abort = AbortHandle::default();
     let host_pages = host_pages(serve, checkpoint)?;
     let progress = postcopy::Progress::default();
     let parts = (writer, reader);

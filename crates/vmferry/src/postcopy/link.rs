@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::save::RamWriter;
+use crate::stream::AbortHandle;
 use crate::wire::Sink;
 use crate::wire::section::ElementType;
 
@@ -199,13 +200,14 @@ impl<W> Link<W> {
     }
 
     /// Closes the channels without an end of the stream, because `side` has failed: nobody sends any
-    /// more. `abort` must make a blocked send return.
-    pub(super) fn fail(&self, side: Side, abort: &(dyn Fn() + Sync)) {
+    /// more. `abort` ends them.
+    pub(super) fn fail(&self, side: Side, abort: &AbortHandle) {
         let first =
             self.failed_first
                 .compare_exchange(0, side as u8, Ordering::SeqCst, Ordering::SeqCst);
         if first.is_ok() {
-            abort();
+            // A channel that cannot be shut down ends at its next call.
+            let _ = abort.abort();
         }
         *self.lock_main().0 = State::Closed;
         if let Some(mut urgent) = self.lock_urgent() {
@@ -225,7 +227,7 @@ impl<W> Link<W> {
     pub(super) fn close_on_panic<'a>(
         &'a self,
         side: Side,
-        abort: &'a (dyn Fn() + Sync),
+        abort: &'a AbortHandle,
     ) -> CloseOnPanic<'a, W> {
         CloseOnPanic {
             link: self,
@@ -239,7 +241,7 @@ impl<W> Link<W> {
 pub(super) struct CloseOnPanic<'a, W> {
     link: &'a Link<W>,
     side: Side,
-    abort: &'a (dyn Fn() + Sync),
+    abort: &'a AbortHandle,
 }
 
 impl<W> Drop for CloseOnPanic<'_, W> {

@@ -47,6 +47,7 @@ use crate::error::Error;
 use crate::machine::MachineState;
 use crate::ram::{BlockIndex, PageIndex, PageSource};
 use crate::save::Outgoing;
+use crate::stream::AbortHandle;
 use crate::wire::Source;
 
 use claims::Claims;
@@ -197,9 +198,8 @@ pub enum PostcopyError<P> {
 
 /// Plays the source of a postcopy migration, from the header to the destination's last word.
 ///
-/// `tx` and `rx` are the two directions of one channel. `abort` must make blocked calls on both of
-/// them return (by shutting the channel down); it is called at most once, when one of the two
-/// threads has failed and the other may be waiting.
+/// `tx` and `rx` are the two directions of one channel. `abort` has to end both of them: it is used, once at most, when
+/// one of the two threads has failed and the other may be waiting.
 ///
 /// Returns when every page has been sent and the destination has said SHUT(0).
 ///
@@ -211,7 +211,7 @@ pub fn serve<P, W, R>(
     source: &P,
     host_pages: &HostPages,
     (tx, rx): (W, R),
-    abort: &(dyn Fn() + Sync),
+    abort: &AbortHandle,
     progress: &Progress,
     observer: &dyn Observer,
 ) -> Result<(), PostcopyError<P::Error>>
@@ -231,14 +231,14 @@ where
 /// before both have come.
 ///
 /// # Errors
-/// As for [`serve`]. `abort` must shut that channel down, too.
+/// As for [`serve`]. `abort` has to end that channel, too.
 #[doc(alias = "postcopy-preempt")]
 pub fn serve_with_preempt<P, W, R>(
     state: &MachineState,
     source: &P,
     host_pages: &HostPages,
     (tx, rx, preempt): (W, R, W),
-    abort: &(dyn Fn() + Sync),
+    abort: &AbortHandle,
     progress: &Progress,
     observer: &dyn Observer,
 ) -> Result<(), PostcopyError<P::Error>>
@@ -258,7 +258,7 @@ fn run<P, W, R>(
     source: &P,
     host_pages: &HostPages,
     (mut tx, mut rx, preempt): (W, R, Option<W>),
-    abort: &(dyn Fn() + Sync),
+    abort: &AbortHandle,
     progress: &Progress,
     observer: &dyn Observer,
 ) -> Result<(), PostcopyError<P::Error>>
@@ -314,7 +314,7 @@ struct Job<'a, P, W> {
     claims: &'a Claims,
     link: &'a Link<W>,
     preempt_eos: bool,
-    abort: &'a (dyn Fn() + Sync),
+    abort: &'a AbortHandle,
     progress: &'a Progress,
     observer: &'a dyn Observer,
 }

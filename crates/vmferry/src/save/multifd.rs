@@ -11,12 +11,13 @@ use super::{MultifdOptions, Outgoing, SaveError};
 use crate::error::{Error, FormatError};
 use crate::machine::{MachineState, Phase, Rules};
 use crate::ram::PageSource;
+use crate::stream::AbortHandle;
 
 /// Writes a whole stream for a plain `-incoming` with capability `multifd`, as [`precopy`](super::precopy) does,
 /// with pages in as many other channels as there are `channels`, which connect after the main one.
 ///
-/// A thread writes each of them; `abort` must make blocked writes return, and is called at most once, when
-/// something has failed and the threads may be waiting.
+/// A thread writes each of them. `abort` has to end all channels: it is used, once at most, when something has failed and
+/// the threads may be waiting. [The default](AbortHandle::default) does for channels that never block.
 ///
 /// # Errors
 /// As for [`precopy`](super::precopy); and nothing is written if there is no other channel, or the machine
@@ -26,7 +27,7 @@ pub fn multifd<K, W, P>(
     channels: &mut [W],
     (state, source): (&MachineState, &P),
     options: &MultifdOptions,
-    abort: &(dyn Fn() + Sync),
+    abort: &AbortHandle,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), SaveError<P::Error>>
 where
@@ -61,7 +62,7 @@ pub(crate) fn with_multifd<K, W, T, E>(
     main: &mut K,
     channels: &mut [W],
     options: &MultifdOptions,
-    abort: &(dyn Fn() + Sync),
+    abort: &AbortHandle,
     failed: impl Fn(Error) -> E,
     body: impl FnOnce(StreamWriter<'_, K>) -> Result<T, E>,
 ) -> Result<T, E>

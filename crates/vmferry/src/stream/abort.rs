@@ -13,6 +13,8 @@ use crate::channel::Shutdown;
 
 /// Ends a stream from another thread: blocked calls return, and the stream's first error is
 /// [`ErrorKind::Aborted`], or what was given as the reason.
+///
+/// The [default](Self::default) ends no stream; [`and`](Self::and) adds those of another handle.
 #[derive(Clone, Default)]
 #[doc(alias = "qemu_file_shutdown")]
 pub struct AbortHandle {

@@ -217,10 +217,12 @@ pub(crate) fn restore(
         }
     };
     let progress = Progress::default();
+    let (reader, writer) = Socket::from(ours).split();
+    let (reader, writer) = (Reader::new(reader), Writer::new(writer));
+    let preempt = Writer::new(Socket::from(urgent_ours).split().1);
+    let ends_of_ours = reader.abort_handle().and(&preempt.abort_handle());
     thread::scope(|scope| {
         let served = scope.spawn(|| {
-            let (reader, writer) = Socket::from(ours).split();
-            let (reader, writer) = (Reader::new(reader), Writer::new(writer));
             let state = &source.image.state;
             match channels {
                 Channels::One => serve(
@@ -228,22 +230,19 @@ pub(crate) fn restore(
                     source,
                     host_pages,
                     (writer, reader),
-                    &abort,
+                    &ends_of_ours,
                     &progress,
                     &Unobserved,
                 ),
-                Channels::WithPreempt => {
-                    let preempt = Writer::new(Socket::from(urgent_ours).split().1);
-                    serve_with_preempt(
-                        state,
-                        source,
-                        host_pages,
-                        (writer, reader, preempt),
-                        &abort,
-                        &progress,
-                        &Unobserved,
-                    )
-                }
+                Channels::WithPreempt => serve_with_preempt(
+                    state,
+                    source,
+                    host_pages,
+                    (writer, reader, preempt),
+                    &ends_of_ours,
+                    &progress,
+                    &Unobserved,
+                ),
             }
         });
         let (reader, asks) = Socket::from(theirs).split();

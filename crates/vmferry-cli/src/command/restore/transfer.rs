@@ -252,13 +252,12 @@ impl Transfer<'_> {
             ..ReaderConfig::default()
         };
         let parts = (writer, Reader::with_config(reader, &config));
-        let abort = || drop(abort.abort());
         postcopy::serve(
             state,
             self.checkpoint,
             host_pages,
             parts,
-            &abort,
+            abort,
             progress,
             seen,
         )

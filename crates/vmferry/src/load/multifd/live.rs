@@ -17,6 +17,7 @@ use crate::load::{
 };
 use crate::machine::{Configuration, DeviceSection};
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
+use crate::stream::AbortHandle;
 use crate::wire::Source;
 use crate::wire::dirty_bitmap::Content;
 use crate::wire::multifd::Init;
@@ -26,8 +27,8 @@ use crate::wire::multifd::Init;
 /// that read the channels, by one of them at a time; between two meeting points, pages of several channels come
 /// in any order.
 ///
-/// `abort` must make blocked reads of all channels return (by shutting them down); it is called at most once,
-/// when one of them has failed and the others may be waiting.
+/// `abort` has to end all channels: it is used, once at most, when one of them has failed and the others may be waiting.
+/// [`Channels::abort_handle`] gives it; [the default](AbortHandle::default) does for channels that never block.
 ///
 /// # Errors
 /// As for [`load_channels`](crate::load::load_channels): the first thing that went wrong on any channel.
@@ -35,7 +36,7 @@ pub fn load_live<S, V>(
     channels: &mut Channels<S>,
     visitor: &mut V,
     options: &Options,
-    abort: &(dyn Fn() + Sync),
+    abort: &AbortHandle,
 ) -> Result<Summary, LoadError<V::Error>>
 where
     S: Source + Send,
@@ -73,7 +74,7 @@ where
 struct Shared<'a, V: Visitor> {
     state: Mutex<State<'a, V>>,
     changed: Condvar,
-    abort: &'a (dyn Fn() + Sync),
+    abort: &'a AbortHandle,
 }
 
 struct State<'a, V: Visitor> {
@@ -136,7 +137,8 @@ impl<'a, V: Visitor> Shared<'a, V> {
         drop(state);
         self.changed.notify_all();
         if first {
-            (self.abort)();
+            // A channel that cannot be shut down ends at its next call.
+            let _ = self.abort.abort();
         }
     }
 

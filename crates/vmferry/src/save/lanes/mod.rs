@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use super::{MultifdOptions, Outgoing};
 use crate::error::Error;
 use crate::ram::PageSize;
-use crate::stream::StreamError;
+use crate::stream::{AbortHandle, StreamError};
 use crate::wire::multifd::{Init, Method, Pages, packet_pages};
 use payload::Payloads;
 
@@ -43,13 +43,14 @@ pub(super) struct Lanes {
     data: Vec<u8>,
 }
 
-/// Runs `body` with a thread for each channel, which have all written everything when this returns well.
+/// Runs `body` with a thread for each channel. All channels have been written to their ends when this returns `Ok`.
 ///
-/// `sent` makes an error of one that a channel had; `abort` is called at most once, when something has failed and threads may be waiting for a channel.
+/// `sent` makes an error of one that a channel had. `abort` ends the channels, once something has failed: threads may be
+/// waiting for one.
 pub(super) fn with_lanes<W, T, E>(
     channels: &mut [W],
     options: &MultifdOptions,
-    abort: &(dyn Fn() + Sync),
+    abort: &AbortHandle,
     sent: impl Fn(Error) -> E,
     body: impl FnOnce(Lanes) -> Result<T, E>,
 ) -> Result<T, E>
@@ -113,7 +114,7 @@ where
 
 struct Failure<'a> {
     first: Mutex<Option<Error>>,
-    abort: &'a (dyn Fn() + Sync),
+    abort: &'a AbortHandle,
 }
 
 impl Failure<'_> {
@@ -122,7 +123,8 @@ impl Failure<'_> {
         if first.is_none() {
             *first = Some(error);
             drop(first);
-            (self.abort)();
+            // A channel that cannot be shut down ends at its next call.
+            let _ = self.abort.abort();
         }
     }
 }
