@@ -40,8 +40,10 @@ impl Default for Linux {
 
 impl Linux {
     pub(crate) fn arguments(&self) -> String {
+        // A kernel that boots on a busy machine does not see the timer's first ticks in time, and would give up:
+        // `no_timer_check` takes it for granted that they come.
         format!(
-            "console=ttyS0 quiet panic=-1 fill={} check={}",
+            "console=ttyS0 quiet panic=-1 no_timer_check fill={} check={}",
             self.fill_mib,
             u32::from(self.check)
         )
