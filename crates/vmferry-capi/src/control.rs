@@ -6,7 +6,8 @@ use vmferry::stream::RateLimiter;
 
 use crate::QEMUFile;
 use crate::call::exported;
-use crate::file::{Side, positive};
+use crate::errno::positive;
+use crate::file::Side;
 
 exported! {
     /// The first error, negative; 0: there was none.

@@ -6,7 +6,8 @@ use vmferry::channel::RamSliceMut;
 use vmferry::stream::StreamError;
 
 use crate::call::exported;
-use crate::file::{In, user_error};
+use crate::errno::user_error;
+use crate::file::In;
 
 exported! {
     /// One byte; 0 after an error.

@@ -7,13 +7,25 @@ use vmferry::stream::{
     ErrorKind, HookedPage, LoadEvent, RamHooks, RamPhase, Result, SavePage, StreamError,
 };
 
-use crate::abi::{
-    RAM_CONTROL_FINISH, RAM_CONTROL_HOOK, RAM_CONTROL_SETUP, RAM_SAVE_CONTROL_DELAYED,
-    RAM_SAVE_CONTROL_NOT_SUPP,
-};
 use crate::call::exported;
-use crate::file::{In, Out, Side, Stream, positive};
-use crate::{QEMUFile, QEMUFileHooks};
+use crate::errno::positive;
+use crate::file::{In, Out, QEMUFile, QEMUFileHooks, Side, Stream};
+
+/// The blocks are made known.
+pub const RAM_CONTROL_SETUP: u64 = 0;
+/// One pass over dirty pages.
+pub const RAM_CONTROL_ROUND: u64 = 1;
+/// The sender's hook has put something into the stream.
+pub const RAM_CONTROL_HOOK: u64 = 2;
+/// The last pass.
+pub const RAM_CONTROL_FINISH: u64 = 3;
+/// A block has been made known to the loading side.
+pub const RAM_CONTROL_BLOCK_REG: u64 = 4;
+
+/// The hook does not move this page.
+pub const RAM_SAVE_CONTROL_NOT_SUPP: c_int = -1000;
+/// The hook moves the page later, and counts it then.
+pub const RAM_SAVE_CONTROL_DELAYED: c_int = -2000;
 
 /// One call of a hook.
 struct Call<'f> {

@@ -19,46 +19,44 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `abi` | what C knows: the tables of callbacks and the constants |
 //! | `call` | how a call from C comes in: no panic goes out |
+//! | `errno` | error numbers |
 //! | `file` | `QEMUFile`: which stream it is, and who may use it now |
-//! | `channel` | the callbacks as a channel |
+//! | `file::tables` | the tables of callbacks, as C knows them |
+//! | `file::channel` | the callbacks as a channel |
 //! | `life`, `control`, `put`, `get` | the functions |
-//! | `hooks` | pages that go another way |
+//! | `hooks` | pages that go another way, and the constants for them |
 
 #![allow(
     unsafe_code,
     reason = "functions for C, and calls of functions of C; everything else is `vmferry::sys`'s"
 )]
 
-mod abi;
 mod call;
-mod channel;
 mod control;
+mod errno;
 mod file;
 mod get;
 mod hooks;
 mod life;
 mod put;
 
-pub use abi::{
-    QEMUFileHooks, QEMUFileOps, RAM_CONTROL_BLOCK_REG, RAM_CONTROL_FINISH, RAM_CONTROL_HOOK,
-    RAM_CONTROL_ROUND, RAM_CONTROL_SETUP, RAM_SAVE_CONTROL_DELAYED, RAM_SAVE_CONTROL_NOT_SUPP,
-};
 pub use control::{
     qemu_file_get_error, qemu_file_get_rate_limit, qemu_file_rate_limit,
     qemu_file_reset_rate_limit, qemu_file_set_error, qemu_file_set_rate_limit, qemu_ftell,
     qemu_ftell_fast, qemu_update_position,
 };
-pub use file::QEMUFile;
+pub use file::{QEMUFile, QEMUFileHooks, QEMUFileOps};
 pub use get::{
     qemu_file_skip, qemu_get_be16, qemu_get_be32, qemu_get_be64, qemu_get_buffer,
     qemu_get_buffer_in_place, qemu_get_byte, qemu_get_counted_string, qemu_peek_buffer,
     qemu_peek_byte,
 };
 pub use hooks::{
-    qemu_file_set_hooks, ram_control_after_iterate, ram_control_before_iterate,
-    ram_control_load_hook, ram_control_save_page,
+    RAM_CONTROL_BLOCK_REG, RAM_CONTROL_FINISH, RAM_CONTROL_HOOK, RAM_CONTROL_ROUND,
+    RAM_CONTROL_SETUP, RAM_SAVE_CONTROL_DELAYED, RAM_SAVE_CONTROL_NOT_SUPP, qemu_file_set_hooks,
+    ram_control_after_iterate, ram_control_before_iterate, ram_control_load_hook,
+    ram_control_save_page,
 };
 pub use life::{
     qemu_fclose, qemu_fflush, qemu_file_get_return_path, qemu_file_is_writable,

@@ -187,7 +187,7 @@ fn the_tables_of_callbacks_are_as_in_both_headers() {
     for (name, value) in answers {
         writeln!(text, "_Static_assert({name} == {value}, \"{name}\");").unwrap();
     }
-    // The functions that the tables hold, as `abi.rs` has them.
+    // The functions that the tables hold, as `file/tables.rs` has them.
     text += "QEMUFileOps o; QEMUFileHooks h;\n\
         ssize_t (**get_buffer)(void *, uint8_t *, int64_t, size_t) = &o.get_buffer;\n\
         int (**close_)(void *) = &o.close;\n\

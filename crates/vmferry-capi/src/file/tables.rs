@@ -1,10 +1,10 @@
-//! What C knows: the layout of the tables of callbacks, and the constants.
+//! The tables of callbacks, laid out as C knows them.
 
 use std::ffi::{c_int, c_void};
 
 use libc::iovec;
 
-use crate::QEMUFile;
+use super::QEMUFile;
 
 /// The callbacks that move a file's bytes. A file with `writev_buffer` is written, one with
 /// `get_buffer` alone is read, and one with neither is built in memory.
@@ -64,19 +64,3 @@ pub struct QEMUFileHooks {
         ) -> usize,
     >,
 }
-
-/// The blocks are made known.
-pub const RAM_CONTROL_SETUP: u64 = 0;
-/// One pass over dirty pages.
-pub const RAM_CONTROL_ROUND: u64 = 1;
-/// The sender's hook has put something into the stream.
-pub const RAM_CONTROL_HOOK: u64 = 2;
-/// The last pass.
-pub const RAM_CONTROL_FINISH: u64 = 3;
-/// A block has been made known to the loading side.
-pub const RAM_CONTROL_BLOCK_REG: u64 = 4;
-
-/// The hook does not move this page.
-pub const RAM_SAVE_CONTROL_NOT_SUPP: c_int = -1000;
-/// The hook moves the page later, and counts it then.
-pub const RAM_SAVE_CONTROL_DELAYED: c_int = -2000;

@@ -1,17 +1,22 @@
 //! A file: which stream it is, and who may use it now.
 
+mod channel;
+mod tables;
+
+pub use tables::{QEMUFileHooks, QEMUFileOps};
+
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use vmferry::stream::{
-    AbortHandle, Compressor, DiscardPrivate, ErrorKind, OnWouldBlock, RateLimiter, Reader,
-    ReaderConfig, Staging, StreamError, Writer, WriterConfig,
+    AbortHandle, Compressor, DiscardPrivate, OnWouldBlock, RateLimiter, Reader, ReaderConfig,
+    Staging, StreamError, Writer, WriterConfig,
 };
 
-use crate::channel::Callbacks;
-use crate::{QEMUFileHooks, QEMUFileOps};
+use crate::errno::user_error;
+use channel::Callbacks;
 
 /// The original's window, and the most that may be peeked at.
 const WINDOW: usize = 32 << 10;
@@ -285,17 +290,6 @@ impl std::fmt::Debug for QEMUFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("QEMUFile").finish_non_exhaustive()
     }
-}
-
-/// An error that C has found, with its number, positive.
-#[cold]
-pub(crate) fn user_error(errno: c_int, at: u64) -> StreamError {
-    StreamError::new(ErrorKind::User(errno), at)
-}
-
-/// A negative error number of C as a positive one.
-pub(crate) fn positive(errno: c_int) -> c_int {
-    errno.checked_neg().unwrap_or(c_int::MAX)
 }
 
 fn leak<T>(value: T) -> NonNull<T> {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use libc::iovec;
 use vmferry::channel::{Interest, ReadChannel, Segment, SegmentMut, Shutdown, WriteChannel};
 
-use crate::QEMUFileOps;
-use crate::file::positive;
+use super::QEMUFileOps;
+use crate::errno::positive;
 
 /// The most pieces that a callback gets at once.
 const MAX_PIECES: usize = 64;
