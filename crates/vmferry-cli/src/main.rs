@@ -9,7 +9,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use vmferry_cli::args::{Cli, Command};
 use vmferry_cli::settings::Settings;
-use vmferry_cli::{command, guardian, ui};
+use vmferry_cli::{command, exit, guardian, ui};
 
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("VMFERRY_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
                 Some(ui::Interrupted(signal)) => {
                     ExitCode::from(128 + u8::try_from(*signal).unwrap_or(2))
                 }
-                None => ExitCode::from(command::COULD_NOT),
+                None => ExitCode::from(exit::COULD_NOT),
             }
         }
     }

@@ -9,16 +9,18 @@
 //! same in every folder, and to every command.
 
 use std::fs::File;
+use std::io::Seek;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use vmferry::channel::seekable_len;
+use vmferry::container::{self, Opened, Wanted};
+use vmferry::load::Mode;
 use vmferry_store::{Checkpoint, CheckpointRef, Store, StoreError};
 
-use crate::args::Global;
-use crate::command::{open_checkpoint, open_store, store_path};
 use crate::option_list;
-use crate::saved::Part;
+use crate::store;
 use crate::ui;
 
 /// What a person named.
@@ -30,7 +32,7 @@ pub(crate) enum Found {
 }
 
 /// Opens `-` for standard input, a file with `holds` in it, or a checkpoint `VM[@ID]`.
-pub(crate) fn find(global: &Global, what: &str, holds: &str) -> Result<Found> {
+pub(crate) fn find(store: Option<&Path>, what: &str, holds: &str) -> Result<Found> {
     if what == "-" {
         let file = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
         let part = Part::from_here(&file)?;
@@ -51,20 +53,20 @@ pub(crate) fn find(global: &Global, what: &str, holds: &str) -> Result<Found> {
     };
     if let Some(kind) = kind {
         match &reference {
-            Ok(reference) if is_in_store(global, reference) => ui::note(format_args!(
+            Ok(reference) if is_in_store(store, reference) => ui::note(format_args!(
                 "'{what}' is the VM of that name in the store; './{what}' is the {kind} here"
             )),
             _ if kind == "folder" => bail!(
                 "'{what}' is a folder here, and no VM of the store{}: a file with {holds}, or VM[@ID], is \
                  expected",
-                at_store(global)
+                at_store(store)
             ),
             _ => return open(what.to_owned(), Part::default(), holds),
         }
     }
     let reference = reference
         .with_context(|| format!("'{what}' is neither a file nor the name of a checkpoint"))?;
-    let checkpoint = open_checkpoint(&open_store(global)?, &reference)?;
+    let checkpoint = store::open_checkpoint(&store::open(store)?, &reference)?;
     Ok(Found::Checkpoint(Box::new(checkpoint)))
 }
 
@@ -80,8 +82,8 @@ fn open(path: String, part: Part, holds: &str) -> Result<Found> {
 }
 
 /// Whether there is a checkpoint of this VM. A store that cannot be opened has none, as far as can be seen.
-fn is_in_store(global: &Global, reference: &CheckpointRef) -> bool {
-    let store = store_path(global).ok().filter(|path| path.exists());
+fn is_in_store(store: Option<&Path>, reference: &CheckpointRef) -> bool {
+    let store = store::path(store).ok().filter(|path| path.exists());
     let Some(Ok(store)) = store.map(Store::open) else {
         return false;
     };
@@ -91,8 +93,8 @@ fn is_in_store(global: &Global, reference: &CheckpointRef) -> bool {
     )
 }
 
-fn at_store(global: &Global) -> String {
-    let path = store_path(global).ok();
+fn at_store(store: Option<&Path>) -> String {
+    let path = store::path(store).ok();
     path.map(|path| format!(" in {}", path.display()))
         .unwrap_or_default()
 }
@@ -129,10 +131,58 @@ fn as_qemu(named: &str) -> Result<(String, Part)> {
     Ok((path, part))
 }
 
+/// What to do where pages are missing, because other channels have them.
+pub(crate) const SEVERAL_CHANNELS: &str = "was this one of several channels (multifd, postcopy-preempt)? \
+    file:PATH,channel=FILE,channel=FILE reads them together";
+
+/// What of a file is meant.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// What of what is in it.
+    pub(crate) wanted: Wanted,
+    /// The files with the machine's other channels.
+    pub(crate) channels: Vec<String>,
+}
+
+impl Part {
+    /// All that is left of a file that somebody may have read from before: standard input.
+    ///
+    /// # Errors
+    /// The file cannot be asked.
+    pub(crate) fn from_here(mut file: &File) -> Result<Self> {
+        let mut part = Self::default();
+        if seekable_len(file)?.is_some() {
+            part.wanted.offset = file.stream_position()?;
+        }
+        Ok(part)
+    }
+
+    /// Opens it; the file is called `what`. Tells how many bytes there are to be read, where that is known.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not what it should be.
+    pub(crate) fn open(&self, file: File, what: &str, mode: Mode) -> Result<(Opened, Option<u64>)> {
+        let mut bytes = seekable_len(&file)?;
+        let wanted = Wanted {
+            mode,
+            ..self.wanted.clone()
+        };
+        let opened = container::open_wanted(file, &wanted);
+        let mut opened = opened.with_context(|| format!("cannot read {what}"))?;
+        for path in &self.channels {
+            let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
+            bytes = bytes
+                .zip(seekable_len(&file)?)
+                .map(|(all, this)| all + this);
+            let added = opened.add_channel(file);
+            added.with_context(|| format!("cannot read {path}, a channel of {what}"))?;
+        }
+        Ok((opened, bytes))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use vmferry::container::Wanted;
-
     use super::*;
 
     fn named(what: &str) -> (String, Part) {

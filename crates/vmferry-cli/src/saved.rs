@@ -3,12 +3,10 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Seek;
 use std::ops::{ControlFlow, Range};
 
 use anyhow::{Context, Result, anyhow};
-use vmferry::channel::seekable_len;
-use vmferry::container::{self, Container, ContainerError, Opened, Wanted};
+use vmferry::container::{Container, ContainerError};
 use vmferry::error::Error;
 use vmferry::index::{Index, IndexError};
 use vmferry::load::{AssumptionKind, Mode, Summary, VmDescRule};
@@ -18,7 +16,7 @@ use vmferry::wire::{configuration, header};
 use vmferry_store::{Checkpoint, Manifest, StoreError};
 
 use crate::args::Global;
-use crate::place::{Found, find};
+use crate::place::{Found, Part, SEVERAL_CHANNELS, find};
 use crate::ui;
 
 /// A machine's state, wherever it is.
@@ -77,7 +75,7 @@ impl Saved {
     }
 
     fn open_in(global: &Global, what: &str, mode: Mode) -> Result<Self> {
-        match find(global, what, "a saved state")? {
+        match find(global.store.as_deref(), what, "a saved state")? {
             Found::File(file, name, part) => Self::file(file, &name, &part, mode),
             Found::Checkpoint(checkpoint) => Ok(Self {
                 state: checkpoint.device_state()?.to_machine_state(),
@@ -287,57 +285,7 @@ fn warn_of_missing_pages(index: &Index, what: &str) {
     }
 }
 
-/// What to do where pages are missing, because other channels have them.
-pub(crate) const SEVERAL_CHANNELS: &str = "was this one of several channels (multifd, postcopy-preempt)? \
-    file:PATH,channel=FILE,channel=FILE reads them together";
-
 /// The device that a section or a block belongs to, where its name begins with that.
 fn path(idstr: &str) -> Option<&str> {
     idstr.rsplit_once('/').map(|(path, _)| path)
-}
-
-/// What of a file is meant.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Part {
-    /// What of what is in it.
-    pub(crate) wanted: Wanted,
-    /// The files with the machine's other channels.
-    pub(crate) channels: Vec<String>,
-}
-
-impl Part {
-    /// All that is left of a file that somebody may have read from before: standard input.
-    ///
-    /// # Errors
-    /// The file cannot be asked.
-    pub(crate) fn from_here(mut file: &File) -> Result<Self> {
-        let mut part = Self::default();
-        if seekable_len(file)?.is_some() {
-            part.wanted.offset = file.stream_position()?;
-        }
-        Ok(part)
-    }
-
-    /// Opens it; the file is called `what`. Tells how many bytes there are to be read, where that is known.
-    ///
-    /// # Errors
-    /// It cannot be read, or is not what it should be.
-    pub(crate) fn open(&self, file: File, what: &str, mode: Mode) -> Result<(Opened, Option<u64>)> {
-        let mut bytes = seekable_len(&file)?;
-        let wanted = Wanted {
-            mode,
-            ..self.wanted.clone()
-        };
-        let opened = container::open_wanted(file, &wanted);
-        let mut opened = opened.with_context(|| format!("cannot read {what}"))?;
-        for path in &self.channels {
-            let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
-            bytes = bytes
-                .zip(seekable_len(&file)?)
-                .map(|(all, this)| all + this);
-            let added = opened.add_channel(file);
-            added.with_context(|| format!("cannot read {path}, a channel of {what}"))?;
-        }
-        Ok((opened, bytes))
-    }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::args::{self, Cli, Command, Mode};
 use crate::ui::{self, ProgressStyle};
+use crate::user_folder::user_folder;
 
 /// What is used where neither the command line nor the environment says anything.
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -102,16 +103,6 @@ fn mode_named(name: &OsStr) -> Result<Mode> {
             names.join(", ")
         )
     })
-}
-
-/// Our folder among the user's: below the one that `variable` names, or below `fallback` at home.
-pub(crate) fn user_folder(variable: &str, fallback: &str) -> Option<PathBuf> {
-    let absolute = |name: &str| {
-        let path = PathBuf::from(std::env::var_os(name)?);
-        path.is_absolute().then_some(path)
-    };
-    let folder = absolute(variable).or_else(|| Some(absolute("HOME")?.join(fallback)))?;
-    Some(folder.join("vmferry"))
 }
 
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {

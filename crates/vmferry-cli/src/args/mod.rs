@@ -82,6 +82,13 @@ pub struct Global {
     pub json: bool,
 }
 
+impl Global {
+    /// How progress is shown.
+    pub fn progress_style(&self) -> ProgressStyle {
+        self.progress.unwrap_or_default()
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {

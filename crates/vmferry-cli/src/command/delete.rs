@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::{SCHEMA, latest, open_store};
 use crate::args::{Delete, Global};
+use crate::store;
 use crate::ui;
 
 #[derive(Serialize)]
@@ -27,17 +27,17 @@ struct Deleted {
 /// # Errors
 /// One of them is not there, or somebody is reading it. Nothing is deleted if a name is not clear.
 pub fn run(global: &Global, delete: &Delete) -> Result<ExitCode> {
-    let store = open_store(global)?;
+    let store = store::open(global.store.as_deref())?;
     // All names are made out first: "latest" must not move while we delete.
     let mut names = Vec::new();
     for reference in &delete.checkpoints {
-        let name = latest::resolve(&store, reference)?;
+        let name = store::resolve(&store, reference)?;
         if !names.contains(&name) {
             names.push(name);
         }
     }
     let mut report = Report {
-        schema: SCHEMA,
+        schema: ui::SCHEMA,
         deleted: Vec::new(),
     };
     for name in &names {

@@ -12,7 +12,6 @@ use vmferry::ram::PageSource;
 use vmferry::ram::layout::{Kind, Layout, LayoutError};
 use vmferry::wire::configuration;
 
-use super::SCHEMA;
 use crate::args::{Export, Format, Global};
 use crate::devices_alone::has_memory;
 use crate::export::canvas::Canvas;
@@ -83,7 +82,7 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
     let saved = Saved::open_or_rescue(global, &export.what, export.rescue)?;
     has_memory(&saved)?;
     let mut report = Report {
-        schema: SCHEMA,
+        schema: ui::SCHEMA,
         what: "export",
         output: export.output.display().to_string(),
         machine: saved
@@ -102,7 +101,7 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
     }
     // Said as a warning already.
     report.assumptions.extend(saved.damage());
-    let mut watch = Watch::new(global.progress.unwrap_or_default(), total)?;
+    let mut watch = Watch::new(global.progress_style(), total)?;
     // What is read names its file itself.
     let named = |error: anyhow::Error| match error.to_string() == CANNOT_WRITE {
         true => error.context(cannot_write(&export.output)),

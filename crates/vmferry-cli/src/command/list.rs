@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
-use vmferry_store::manifest::SaveMode;
 use vmferry_store::{Listed, Manifest, Store, StoreError};
 
-use super::{SCHEMA, store_path};
 use crate::args::{Global, List};
+use crate::exit;
+use crate::store;
 use crate::ui::{self, Table};
+use crate::view::mode::mode_name;
 
 #[derive(Serialize)]
 struct Listing<'a> {
@@ -34,7 +35,7 @@ struct Entry<'a> {
 /// # Errors
 /// The store cannot be read.
 pub fn run(global: &Global, list: &List) -> Result<ExitCode> {
-    let path = store_path(global)?;
+    let path = store::path(global.store.as_deref())?;
     let mut listed = match Store::open(&path) {
         Ok(store) => store.list()?,
         // Nothing has been saved yet.
@@ -46,7 +47,7 @@ pub fn run(global: &Global, list: &List) -> Result<ExitCode> {
     }
     if global.json {
         ui::print_json(&Listing {
-            schema: SCHEMA,
+            schema: ui::SCHEMA,
             checkpoints: listed.iter().map(entry).collect(),
         })?;
     } else {
@@ -57,7 +58,7 @@ pub fn run(global: &Global, list: &List) -> Result<ExitCode> {
     }
     let damaged = listed.iter().any(|checkpoint| checkpoint.manifest.is_err());
     Ok(if damaged {
-        ExitCode::from(super::DAMAGED)
+        ExitCode::from(exit::DAMAGED)
     } else {
         ExitCode::SUCCESS
     })
@@ -128,16 +129,4 @@ fn columns(manifest: &Manifest) -> [String; 8] {
         ui::bytes(manifest.statistics.stored_bytes),
         pause.map_or_else(|| "-".into(), ui::duration),
     ]
-}
-
-/// The mode in the words of the command line.
-pub(crate) fn mode_name(mode: &SaveMode) -> String {
-    match mode {
-        SaveMode::Stop => "stop".into(),
-        SaveMode::Snapshot => "snapshot".into(),
-        SaveMode::Precopy => "live".into(),
-        SaveMode::Import => "import".into(),
-        SaveMode::Other(other) => other.clone(),
-        _ => "-".into(),
-    }
 }

@@ -7,14 +7,13 @@ use serde::Serialize;
 use vmferry::ram::layout::Layout;
 use vmferry::ram::{PageSource, RamBlocks};
 
-use super::SCHEMA;
 use crate::args::{self, Global};
 use crate::devices_alone::has_memory;
-use crate::export::known::of_state;
 use crate::map::{Bands, Census, Class, Heading, Map, Paper, share};
 use crate::output::{Existing, Output, What};
 use crate::saved::Saved;
 use crate::ui::{self, Progress, RamSnapshot, Signals, Snapshot, Table};
+use crate::view::known::of_state;
 
 /// What there is to say of a picture.
 #[derive(Debug, Serialize)]
@@ -76,7 +75,7 @@ pub fn run(global: &Global, options: &args::Map) -> Result<ExitCode> {
         .publish_with(&picture.png(Paper::White)?)?;
     if global.json {
         ui::print_json(&Drawn {
-            schema: SCHEMA,
+            schema: ui::SCHEMA,
             what: &options.what,
             against: options.against.as_deref(),
             output: path,
@@ -103,7 +102,7 @@ pub(super) fn look(
     command: &'static str,
 ) -> Result<Map> {
     let signals = Signals::catch().context("cannot catch signals")?;
-    let mut progress = Progress::new(global.progress.unwrap_or_default(), command);
+    let mut progress = Progress::new(global.progress_style(), command);
     let page_bytes = saved.page_size().bytes() as u64;
     let total = saved.blocks().total_length();
     let mut tick = |pages: u64| -> Result<()> {

@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::save::{GREETING, no_monitor};
-use super::{COULD_NOT, SCHEMA};
 use crate::args::{Global, Recover};
+use crate::exit;
 use crate::guardian::{Recovered, note, recover};
 use crate::qmp::Client;
 use crate::ui;
@@ -59,12 +59,12 @@ pub fn run(global: &Global, asked: &Recover) -> Result<ExitCode> {
     }
     if global.json {
         ui::print_json(&Report {
-            schema: SCHEMA,
+            schema: ui::SCHEMA,
             recovered,
         })?;
     }
     Ok(match failed {
-        true => ExitCode::from(COULD_NOT),
+        true => ExitCode::from(exit::COULD_NOT),
         false => ExitCode::SUCCESS,
     })
 }

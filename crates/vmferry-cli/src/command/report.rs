@@ -6,7 +6,6 @@ use anyhow::Result;
 use serde::Serialize;
 use vmferry::ram::PageSource;
 
-use super::SCHEMA;
 use super::map::{Block, blocks, look, shown};
 use crate::args::{self, Global};
 use crate::output::{Existing, Output, What};
@@ -59,7 +58,7 @@ pub fn run(global: &Global, options: &args::Report) -> Result<ExitCode> {
     let path = options.output.display().to_string();
     if global.json {
         ui::print_json(&Written {
-            schema: SCHEMA,
+            schema: ui::SCHEMA,
             what: &options.what,
             against: options.against.as_deref(),
             output: path,

@@ -19,8 +19,9 @@ use vmferry::stream::{AbortHandle, Reader, Writer, WriterConfig};
 use vmferry::wire::header;
 use vmferry_store::Checkpoint;
 
-use super::{machine_state, open_checkpoint, open_store};
+use super::machine_state;
 use crate::args::{Global, Serve};
+use crate::store;
 use crate::ui;
 
 /// Runs it.
@@ -62,8 +63,8 @@ pub fn run(global: &Global, serve: &Serve) -> Result<ExitCode> {
 }
 
 fn open(global: &Global, serve: &Serve) -> Result<(Checkpoint, MachineState)> {
-    let store = open_store(global)?;
-    let checkpoint = open_checkpoint(&store, &serve.checkpoint)?;
+    let store = store::open(global.store.as_deref())?;
+    let checkpoint = store::open_checkpoint(&store, &serve.checkpoint)?;
     let state = machine_state(&checkpoint)?;
     host_pages(serve, &checkpoint)?;
     Ok((checkpoint, state))

@@ -4,11 +4,11 @@ use vmferry::ram::PageSource;
 use vmferry::wire::configuration::X_IGNORE_SHARED;
 use vmferry_store::Manifest;
 
-use crate::command::list::mode_name;
 use crate::machine::shell_words;
 use crate::saved::Saved;
 use crate::ui;
 use crate::view::container::Wrapping;
+use crate::view::mode::mode_name;
 
 /// Names and values.
 pub(super) type Facts = Vec<(&'static str, String)>;

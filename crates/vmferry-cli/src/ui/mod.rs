@@ -12,7 +12,7 @@ mod signals;
 pub use human::{bytes, duration, percent};
 pub use outside::{HarmlessStderr, harmless, in_line, is_harmful, json};
 pub use progress::{PassProgress, Progress, ProgressStyle, RamSnapshot, Snapshot, StoreSnapshot};
-pub use result::{Table, print_bytes, print_json, print_text};
+pub use result::{SCHEMA, Table, print_bytes, print_json, print_text};
 pub use signals::{Interrupted, Signals};
 
 use std::fmt::Display;

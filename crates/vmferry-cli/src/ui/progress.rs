@@ -8,7 +8,6 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
 use serde::{Deserialize, Serialize};
 
 use super::human;
-use crate::args::Global;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -173,9 +172,9 @@ pub struct PassProgress {
 
 impl PassProgress {
     /// Progress of `what` over so many bytes, where that is known.
-    pub fn new(global: &Global, what: &'static str, total: Option<u64>) -> Self {
+    pub fn new(style: ProgressStyle, what: &'static str, total: Option<u64>) -> Self {
         Self {
-            progress: Progress::new(global.progress.unwrap_or_default(), what),
+            progress: Progress::new(style, what),
             total: total.unwrap_or(0),
         }
     }

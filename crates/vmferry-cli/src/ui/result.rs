@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use super::outside::{harmless, in_line, pretty_json};
 
+/// The version of the JSON results. Each result holds it, so that a program can tell what it reads.
+pub const SCHEMA: u32 = 1;
+
 /// A table without lines: columns that are easy to read, and to cut.
 #[derive(Debug)]
 pub struct Table(comfy_table::Table);

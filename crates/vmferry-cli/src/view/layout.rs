@@ -5,7 +5,7 @@ use vmferry::machine::MachineState;
 use vmferry::ram::layout::{Kind, Layout, Segment};
 use vmferry::ram::{BlockIndex, PageSize, RamBlocks};
 
-use crate::export::known::of_state;
+use super::known::of_state;
 
 /// A part of a RAM block at an address.
 #[derive(Debug, Clone, Serialize)]

@@ -6,8 +6,10 @@
 pub mod container;
 pub mod devices;
 mod json;
+pub mod known;
 pub mod layout;
 pub mod listing;
+pub mod mode;
 pub mod named;
 mod path;
 pub mod ranges;

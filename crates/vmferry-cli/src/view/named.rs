@@ -15,8 +15,7 @@ use vmferry_store::Checkpoint;
 
 use super::scan::Scan;
 use crate::args::Global;
-use crate::place::{Found, find};
-use crate::saved::Part;
+use crate::place::{Found, Part, find};
 use serde::Serialize;
 
 /// A saved state that can be looked at once, from its beginning to its end.
@@ -92,7 +91,7 @@ impl Named {
     /// # Errors
     /// There is no such thing, or it is not one of these.
     pub fn open(global: &Global, what: &str) -> Result<Self> {
-        match find(global, what, "a stream")? {
+        match find(global.store.as_deref(), what, "a stream")? {
             Found::File(file, name, part) => Self::file(file, &name, &part),
             Found::Checkpoint(checkpoint) => Ok(Self::Checkpoint(checkpoint)),
         }

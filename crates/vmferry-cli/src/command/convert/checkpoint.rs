@@ -17,9 +17,8 @@ use super::file::Written;
 use super::libvirt::domain_name;
 use super::watched::Watched;
 use crate::args::Global;
-use crate::command::latest;
-use crate::command::save::open_or_create;
 use crate::saved::Saved;
+use crate::store;
 
 pub(super) fn write(
     global: &Global,
@@ -37,7 +36,7 @@ pub(super) fn write(
     }
     let vm = name(convert, saved)?;
     let began = Instant::now();
-    let store = open_or_create(global)?;
+    let store = store::open_or_create(global.store.as_deref())?;
     let mut writer = store.save(vm, &SaveOptions::default())?;
     fill(&mut writer, state, source)?;
     source.interrupted()?;
@@ -47,7 +46,7 @@ pub(super) fn write(
     details.warnings.extend(saved.damage());
     details.stream_bytes = saved.summary().map(|summary| summary.bytes);
     let manifest = writer.publish(details)?;
-    latest::warn_if_another_is_latest(&store, &manifest.name());
+    store::warn_if_another_is_latest(&store, &manifest.name());
     Ok((manifest.name().to_string(), None))
 }
 

@@ -15,7 +15,6 @@ use vmferry::machine::{MachineState, SavedState};
 use vmferry::ram::PageSource;
 use vmferry::wire::dirty_bitmap;
 
-use super::SCHEMA;
 use crate::args::{Convert, Form, Global};
 use crate::devices_alone::has_memory;
 use crate::output::{Existing, Output, What};
@@ -54,7 +53,7 @@ pub fn run(global: &Global, convert: &Convert) -> Result<ExitCode> {
     has_memory(&saved)?;
     leave_out(&saved)?;
     let state = state(&saved);
-    let watched = Watched::new(&saved, global.progress.unwrap_or_default())?;
+    let watched = Watched::new(&saved, global.progress_style())?;
     let written = match convert.to {
         Form::Checkpoint => checkpoint::write(global, convert, &saved, &state, &watched),
         Form::Stream => file::stream(convert, &state, &watched),
@@ -70,7 +69,7 @@ pub fn run(global: &Global, convert: &Convert) -> Result<ExitCode> {
     }
     let configuration = state.configuration.as_ref();
     let report = Report {
-        schema: SCHEMA,
+        schema: ui::SCHEMA,
         what: "conversion",
         from: saved.kept_in(),
         to: match convert.to {

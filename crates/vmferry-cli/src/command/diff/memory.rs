@@ -10,8 +10,10 @@ use std::thread;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use vmferry::ram::layout::Layout;
-use vmferry::ram::{BlockIndex, PageIndex, PageSource, RamBlock};
+use vmferry::ram::{BlockIndex, PageSource};
 
+use super::change::{Change, Counts, List};
+use super::piece::{Pair, pieces};
 use super::sides::Sides;
 use crate::args::Global;
 use crate::saved::{Saved, SavedError};
@@ -19,23 +21,8 @@ use crate::ui::PassProgress;
 use crate::view::layout::{layout, segment_of};
 use crate::view::ranges::{self, Range};
 
-/// Pages of one piece.
-const PIECE: u64 = 512;
-
 /// Threads: more do not help where reading is the work.
 const THREADS: usize = 4;
-
-/// How a page changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Change {
-    /// It held something, and holds something else.
-    Changed,
-    /// It was zero (or never sent), and holds something.
-    NewlyUsed,
-    /// It held something, and is zero.
-    NewlyZero,
-}
 
 /// How the memory of two machines differs.
 #[derive(Debug, Serialize)]
@@ -54,15 +41,6 @@ pub(super) struct MemoryDifferences {
 pub(super) struct BlockName {
     pub(super) idstr: String,
     pub(super) used_length: u64,
-}
-
-/// How many pages changed in which way.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub(super) struct Counts {
-    pub(super) same_pages: u64,
-    pub(super) changed_pages: u64,
-    pub(super) newly_used_pages: u64,
-    pub(super) newly_zero_pages: u64,
 }
 
 /// How one block differs.
@@ -89,29 +67,6 @@ pub(super) struct Located {
     pub(super) address: Option<u64>,
 }
 
-impl Counts {
-    pub(super) fn different(&self) -> u64 {
-        self.changed_pages + self.newly_used_pages + self.newly_zero_pages
-    }
-
-    /// Adds what was found in a piece, of which all pages were counted as the same.
-    fn add(&mut self, other: &Self) {
-        self.same_pages -= other.different();
-        self.changed_pages += other.changed_pages;
-        self.newly_used_pages += other.newly_used_pages;
-        self.newly_zero_pages += other.newly_zero_pages;
-    }
-
-    pub(super) fn count(&mut self, change: Option<Change>) {
-        *match change {
-            None => &mut self.same_pages,
-            Some(Change::Changed) => &mut self.changed_pages,
-            Some(Change::NewlyUsed) => &mut self.newly_used_pages,
-            Some(Change::NewlyZero) => &mut self.newly_zero_pages,
-        } += 1;
-    }
-}
-
 impl MemoryDifferences {
     pub(super) fn is_empty(&self) -> bool {
         let same = |block: &BlockDifference| {
@@ -121,34 +76,7 @@ impl MemoryDifferences {
     }
 }
 
-/// A block that is on both sides.
-pub(super) struct Pair<'a> {
-    block: &'a RamBlock,
-    pub(super) old: BlockIndex,
-    pub(super) new: BlockIndex,
-    old_length: u64,
-    /// Pages that are on both sides.
-    pages: u64,
-}
-
-/// A part of a block.
-#[derive(Clone, Copy)]
-pub(super) struct Piece {
-    pair: usize,
-    pub(super) first: u64,
-    pub(super) pages: u64,
-}
-
 type Found = (usize, Counts, Vec<Range<Change>>);
-
-/// Whether it is told which pages changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum List {
-    /// How many is enough.
-    Counts,
-    /// All of them.
-    Ranges,
-}
 
 /// Compares all memory of two machines.
 pub(super) fn compare(
@@ -262,7 +190,11 @@ fn all_pieces(
     let pieces = pieces(old, new, pairs);
     let page = new.page_size().bytes() as u64;
     let total = pieces.iter().map(|piece| piece.pages * page).sum();
-    let progress = Mutex::new(PassProgress::new(global, "diff", Some(total)));
+    let progress = Mutex::new(PassProgress::new(
+        global.progress_style(),
+        "diff",
+        Some(total),
+    ));
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
     let failed = AtomicBool::new(false);
     let work = || {
@@ -299,29 +231,4 @@ fn all_pieces(
     let mut found: Vec<_> = results?.into_iter().flatten().collect();
     found.sort_unstable_by_key(|(number, _)| *number);
     Ok(found.into_iter().map(|(_, found)| found).collect())
-}
-
-/// Those pieces of all blocks in which one of the two may have a page: a file may say that a block is far larger than
-/// what it has of it.
-fn pieces(old: &Saved, new: &Saved, pairs: &[Pair<'_>]) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    for (number, pair) in pairs.iter().enumerate() {
-        let mut from = 0;
-        loop {
-            let in_old = old.next_page(pair.old, PageIndex(from));
-            let in_new = new.next_page(pair.new, PageIndex(from));
-            let next = in_old.into_iter().chain(in_new).min();
-            let Some(PageIndex(page)) = next.filter(|page| page.0 < pair.pages) else {
-                break;
-            };
-            let first = page - page % PIECE;
-            from = first + PIECE;
-            pieces.push(Piece {
-                pair: number,
-                first,
-                pages: PIECE.min(pair.pages - first),
-            });
-        }
-    }
-    pieces
 }

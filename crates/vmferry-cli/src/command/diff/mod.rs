@@ -1,7 +1,9 @@
 //! `vmferry diff`: what changed between two saved states.
 
+mod change;
 mod devices;
 mod memory;
+mod piece;
 mod report;
 mod sides;
 mod text;
@@ -12,13 +14,11 @@ use std::thread;
 use anyhow::{Context, Result};
 
 use crate::args::{Diff, Global};
+use crate::exit;
 use crate::saved::Saved;
 use crate::ui;
-use memory::List;
+use change::List;
 use report::Report;
-
-/// The exit status when there is a difference.
-const DIFFERENT: u8 = 1;
 
 /// Runs it.
 ///
@@ -67,6 +67,6 @@ pub fn run(global: &Global, diff: &Diff) -> Result<ExitCode> {
     Ok(if report.same {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(DIFFERENT)
+        ExitCode::from(exit::DIFFERENT)
     })
 }

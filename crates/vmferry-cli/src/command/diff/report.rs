@@ -6,7 +6,6 @@ use vmferry::machine::MachineState;
 use super::devices::{DeviceDifferences, OldNew};
 use super::memory::MemoryDifferences;
 use crate::args::Diff;
-use crate::command::SCHEMA;
 use crate::saved::Saved;
 
 /// What changed.
@@ -39,7 +38,7 @@ impl<'a> Report<'a> {
         let machine = both(|state| state.configuration.as_ref().map(|c| c.machine.clone()));
         let memory_is_same = memory.as_ref().is_none_or(MemoryDifferences::is_empty);
         Self {
-            schema: SCHEMA,
+            schema: crate::ui::SCHEMA,
             old: &diff.old,
             new: &diff.new,
             same: machine.old == machine.new && devices.is_empty() && memory_is_same,

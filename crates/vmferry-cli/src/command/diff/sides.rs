@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use vmferry::ram::{Page, PageIndex, PageSource, is_zero};
 use vmferry_store::{Checkpoint, PageIdentity};
 
-use super::memory::{Change, Counts, List, Pair, Piece};
+use super::change::{Change, Counts, List};
+use super::piece::{Pair, Piece};
 use crate::saved::{Saved, SavedError};
 use crate::view::ranges::{self, Range};
 

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::change::Change;
 use super::devices::{ChangedDevice, DeviceName};
-use super::memory::{Change, MemoryDifferences};
+use super::memory::MemoryDifferences;
 use super::report::Report;
 use crate::ui::{self, Table};
 use crate::view::count;

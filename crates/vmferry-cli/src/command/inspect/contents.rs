@@ -9,9 +9,9 @@ use vmferry::machine::MachineState;
 use vmferry::ram::{BlockIndex, PageSize, PageSource, RamBlocks};
 use vmferry_store::{Checkpoint, Manifest};
 
-use super::findings::{Block, Encoded};
-use crate::command::{COULD_NOT, DAMAGED};
+use super::block::{Block, Encoded};
 use crate::devices_alone::{DEVICES_ALONE, is_devices_alone};
+use crate::exit;
 use crate::ui;
 use crate::view::container::Wrapping;
 use crate::view::layout::{self, Placed};
@@ -58,8 +58,8 @@ pub(super) enum Trouble {
 impl Trouble {
     pub(super) fn exit_status(&self) -> u8 {
         match self {
-            Self::Damaged(_) => DAMAGED,
-            Self::Unreadable(_) => COULD_NOT,
+            Self::Damaged(_) => exit::DAMAGED,
+            Self::Unreadable(_) => exit::COULD_NOT,
         }
     }
 }

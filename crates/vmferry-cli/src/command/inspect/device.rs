@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::contents::Contents;
 use super::findings::Section;
 use crate::args::Global;
-use crate::command::SCHEMA;
 use crate::ui::{self, Table};
 use crate::view::devices::{Device, Devices};
 use crate::view::{Hex, Tree, write_tree};
@@ -76,7 +75,7 @@ pub(super) fn print_list(global: &Global, contents: &Contents) -> Result<()> {
         .collect();
     if global.json {
         return ui::print_json(&Listing {
-            schema: SCHEMA,
+            schema: ui::SCHEMA,
             devices: listed,
             error: contents.error(),
         });
@@ -110,7 +109,7 @@ pub(super) fn print(global: &Global, contents: &Contents, name: &str) -> Result<
             return Ok(());
         };
         return ui::print_json(&Shown {
-            schema: SCHEMA,
+            schema: ui::SCHEMA,
             device: listed,
             state: decoded.as_ref().ok().map(Tree),
             raw: decoded.is_err().then(|| Hex(section.payload()).to_string()),

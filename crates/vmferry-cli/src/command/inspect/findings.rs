@@ -5,8 +5,9 @@ use vmferry::machine::{Phase, Split};
 use vmferry::wire::configuration::MAPPED_RAM;
 use vmferry_store::Manifest;
 
+use super::block::Block;
 use super::contents::{Contents, Kind};
-use crate::command::SCHEMA;
+use crate::ui;
 use crate::view::container::Wrapping;
 use crate::view::layout::Placed;
 use crate::view::listing::Listed;
@@ -52,33 +53,6 @@ pub(super) struct Findings<'a> {
     error: Option<String>,
 }
 
-/// A RAM block.
-#[derive(Debug, Serialize)]
-pub(super) struct Block {
-    pub(super) idstr: String,
-    pub(super) used_length: u64,
-    /// Pages by their content; a page that came again counts again.
-    pub(super) pages: u64,
-    pub(super) zero_pages: u64,
-    pub(super) data_pages: u64,
-    /// How many of them had come before.
-    pub(super) repeated_pages: Option<u64>,
-    /// Pages that never came.
-    pub(super) unsent_pages: Option<u64>,
-    /// In which form they came.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) encodings: Vec<Encoded>,
-}
-
-/// Pages that came in one form.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Encoded {
-    pub(super) encoding: String,
-    pub(super) pages: u64,
-    /// Of their content, in the stream.
-    pub(super) bytes: u64,
-}
-
 /// A device section.
 #[derive(Debug, Serialize)]
 pub(super) struct Section<'a> {
@@ -108,7 +82,7 @@ impl Contents {
         let run_state = manifest.and_then(|manifest| manifest.machine.run_state.as_deref());
         let vmdesc = self.state.vmdesc.as_ref();
         Findings {
-            schema: SCHEMA,
+            schema: ui::SCHEMA,
             what: match &self.kind {
                 Kind::Stream { .. } => "stream",
                 Kind::Checkpoint(_) => "checkpoint",

@@ -2,6 +2,7 @@
 //!
 //! One pass, also over a pipe. What is damaged is described as far as it goes.
 
+mod block;
 mod contents;
 mod device;
 mod findings;
@@ -11,10 +12,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::DAMAGED;
 use crate::args::{Global, Inspect};
 use crate::damage::is_damage;
-use crate::saved::SEVERAL_CHANNELS;
+use crate::exit;
+use crate::place::SEVERAL_CHANNELS;
 use crate::ui::{self, PassProgress};
 use crate::view::named::Named;
 use contents::Contents;
@@ -28,11 +29,11 @@ pub fn run(global: &Global, inspect: &Inspect) -> Result<ExitCode> {
     let named = match Named::open(global, &inspect.what) {
         Err(error) if is_damage(&error) => {
             ui::error(&error);
-            return Ok(ExitCode::from(DAMAGED));
+            return Ok(ExitCode::from(exit::DAMAGED));
         }
         named => named?,
     };
-    let mut progress = PassProgress::new(global, "inspect", named.size());
+    let mut progress = PassProgress::new(global.progress_style(), "inspect", named.size());
     let contents = Contents::read(named, &mut |offset| progress.show(offset));
     drop(progress);
     let contents = contents?;

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use super::findings::{Block, Encoded, Findings, Section};
-use crate::command::list::mode_name;
+use super::block::{Block, Encoded};
+use super::findings::{Findings, Section};
 use crate::machine::shell_words;
 use crate::ui::{self, Table};
 use crate::view::devices::Name;
 use crate::view::listing::Listed;
+use crate::view::mode::mode_name;
 use crate::view::named::Channel;
 
 impl fmt::Display for Findings<'_> {

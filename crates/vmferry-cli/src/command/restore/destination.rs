@@ -13,14 +13,17 @@ use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde_json::Value;
 
-use super::explain::END;
 use crate::command::save::{GREETING, no_monitor};
+use crate::exit;
 use crate::machine::{self, LastWords, shell_words};
 use crate::qmp::Client;
 use crate::ui::{self, Signals};
 
 /// How long a QEMU that was just started may take to greet: it may have memory to reserve.
 const START: Duration = Duration::from_secs(60);
+
+/// How long a QEMU whose stream has ended may take to end, or to say that it has failed.
+pub(super) const END: Duration = Duration::from_secs(5);
 
 /// The monitor that is added to a QEMU that we start.
 const MONITOR: &str = "vmferry-monitor";
@@ -227,7 +230,7 @@ fn exit_code(status: ExitStatus) -> ExitCode {
         .or_else(|| status.signal().map(|signal| 128 + signal));
     ExitCode::from(
         code.and_then(|code| u8::try_from(code).ok())
-            .unwrap_or(super::super::COULD_NOT),
+            .unwrap_or(exit::COULD_NOT),
     )
 }
 

@@ -5,14 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Error, anyhow};
 use vmferry_store::StoreError;
 
-use super::destination::Destination;
+use super::destination::{Destination, END};
 use crate::machine;
 use crate::migration;
 use crate::qmp;
 use crate::ui::Interrupted;
-
-/// How long a QEMU whose stream has ended may take to end, or to say that it has failed.
-pub(super) const END: Duration = Duration::from_secs(5);
 
 /// How long a QEMU may take to show that it ends: it closes the channel of the stream first.
 const SHOW: Duration = Duration::from_millis(500);

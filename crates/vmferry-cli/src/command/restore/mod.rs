@@ -14,9 +14,9 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use vmferry_store::{Checkpoint, CheckpointName};
 
-use super::{SCHEMA, open_checkpoint, open_store};
 use crate::args::{Global, Restore};
 use crate::machine::{Recorded, shell_words};
+use crate::store;
 use crate::ui::{self, Signals};
 
 use destination::Destination;
@@ -40,8 +40,8 @@ struct Report<'a> {
 /// # Errors
 /// The checkpoint is not there or is damaged, QEMU does not take it, or has gone.
 pub fn run(global: &Global, restore: &Restore) -> Result<ExitCode> {
-    let store = open_store(global)?;
-    let checkpoint = open_checkpoint(&store, &restore.checkpoint)?;
+    let store = store::open(global.store.as_deref())?;
+    let checkpoint = store::open_checkpoint(&store, &restore.checkpoint)?;
     let name = checkpoint.manifest().name();
     let recorded = match (&restore.qmp, restore.command.is_empty()) {
         (None, true) => Some(recorded(&checkpoint)?),
@@ -65,7 +65,7 @@ pub fn run(global: &Global, restore: &Restore) -> Result<ExitCode> {
         client: destination.client(),
         checkpoint: &checkpoint,
         restore,
-        style: global.progress.unwrap_or_default(),
+        style: global.progress_style(),
         signals: &signals,
         held_back: destination.held_back(),
     };
@@ -128,7 +128,7 @@ fn report(
 ) -> Result<()> {
     if global.json {
         return ui::print_json(&Report {
-            schema: SCHEMA,
+            schema: ui::SCHEMA,
             vm: name.vm.as_str(),
             id: name.id.as_str(),
             lazy: restore.lazy,

@@ -5,10 +5,12 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::check::Start;
-use super::explain::END;
-use super::transfer::FD_NAME;
+use super::destination::END;
 use crate::migration::{self, Changed, Status, Wanted};
 use crate::qmp::{Client, Error, Result};
+
+/// Names QEMU's end of the channel.
+pub(super) const FD_NAME: &str = "vmferry-incoming";
 
 /// A QEMU whose settings were changed for a restore; they are put back when it is dropped, at the latest.
 pub(super) struct Prepared<'a> {

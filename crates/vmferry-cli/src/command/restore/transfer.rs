@@ -20,7 +20,7 @@ use vmferry_store::Checkpoint;
 use super::arrival::Arrival;
 use super::check::{Ready, Start, check, disk_is_held};
 use super::explain::Failed;
-use super::prepared::Prepared;
+use super::prepared::{FD_NAME, Prepared};
 use crate::args::Restore;
 use crate::command::machine_state;
 use crate::command::save::missing_rights;
@@ -32,9 +32,6 @@ use crate::ui::{
 
 /// How often progress is shown.
 const SHOW: Duration = Duration::from_millis(200);
-
-/// Names QEMU's end of the channel.
-pub(super) const FD_NAME: &str = "vmferry-incoming";
 
 /// A restore into a QEMU that waits.
 pub(super) struct Transfer<'a> {

@@ -11,6 +11,7 @@ use vmferry_store::manifest::SaveMode;
 use vmferry_store::{SaveOptions, Store, VmName, Writer};
 
 use super::channel::{Channel, ChannelHandle};
+use super::failure::Failure;
 use super::intake::{Intake, Taken};
 use super::pace::Pace;
 use super::pause::Pause;
@@ -59,29 +60,6 @@ pub(super) struct Saved {
     pub(super) pause: Option<Duration>,
     /// What went otherwise than was asked for.
     pub(super) notes: Vec<String>,
-}
-
-/// Why an attempt failed.
-pub(super) enum Failure {
-    /// QEMU cannot do it in this mode; nothing has been changed.
-    Refused(String),
-    /// Anything else; everything has been put back.
-    Failed(anyhow::Error),
-}
-
-impl Failure {
-    fn into_error(self) -> anyhow::Error {
-        match self {
-            Self::Refused(why) => anyhow!(why),
-            Self::Failed(error) => error,
-        }
-    }
-}
-
-impl<E: Into<anyhow::Error>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
 }
 
 impl Attempt<'_> {

@@ -18,10 +18,12 @@ use vmferry_store::manifest::{Machine, SaveMode, SaveRecord};
 use vmferry_store::{Details, SaveOptions};
 
 use super::intake::Intake;
-use super::{open_or_create, report};
+use super::report;
 use crate::args::{Global, Save};
+use crate::exit;
 use crate::guardian::{BEAT, Heard, Lifeline, Message, Outcome, drain, spawn, watch};
 use crate::machine;
+use crate::store;
 use crate::ui::{self, Interrupted, Signals};
 
 /// How much longer than the saver the guardian waits before it takes it for dead.
@@ -50,7 +52,7 @@ pub(super) fn run_as_guardian(global: &Global, save: &Save) -> Result<ExitCode> 
                     save.vm
                 ));
             }
-            Ok(ExitCode::from(crate::command::COULD_NOT))
+            Ok(ExitCode::from(exit::COULD_NOT))
         }
     }
 }
@@ -103,7 +105,7 @@ pub(super) fn run_as_saver(global: &Global, save: &Save) -> Result<ExitCode> {
     // Looked for while QEMU is still there to be found.
     let qemu = machine::qemu_above().unwrap_or_default();
     let signals = Signals::catch()?;
-    let store = open_or_create(global)?;
+    let store = store::open_or_create(global.store.as_deref())?;
     let began = Instant::now();
     let writer = store.save(save.vm.clone(), &SaveOptions::default())?;
     let intake = Intake::start(Fd::new(channel), writer)?;

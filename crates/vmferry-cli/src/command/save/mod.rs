@@ -13,6 +13,7 @@
 mod attempt;
 mod channel;
 mod exec;
+mod failure;
 mod intake;
 mod monitor;
 mod pace;
@@ -26,14 +27,14 @@ pub(super) use refusal::{missing_rights, no_monitor};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
+use vmferry_store::Manifest;
 use vmferry_store::manifest::BlockDevice;
-use vmferry_store::{Manifest, Store};
 
-use super::{SCHEMA, latest, open_store, store_path};
 use crate::args::{Global, Save};
 use crate::machine::is_writable;
+use crate::store;
 use crate::ui;
 
 /// Runs it.
@@ -50,20 +51,6 @@ pub fn run(global: &Global, save: &Save) -> Result<ExitCode> {
         None if save.guarded => exec::run_as_saver(global, save),
         None => exec::run_as_guardian(global, save),
     }
-}
-
-pub(super) fn open_or_create(global: &Global) -> Result<Store> {
-    let path = store_path(global)?;
-    // A store is made where it was asked for, but a mistyped path is no reason to make folders.
-    if let (None, Some(parent)) = (&global.store, path.parent()) {
-        std::fs::create_dir_all(parent).with_context(|| {
-            format!(
-                "cannot make the folder {} for the store: --store, or VMFERRY_STORE, names another",
-                parent.display()
-            )
-        })?;
-    }
-    Ok(Store::open_or_create(path)?)
 }
 
 /// A checkpoint fits only the disk contents of its moment: whoever restores it on a disk that went on
@@ -97,8 +84,8 @@ struct Report<'a> {
 
 fn report(global: &Global, manifest: &Manifest) -> Result<()> {
     report_saved(global, manifest)?;
-    if let Ok(store) = open_store(global) {
-        latest::warn_if_another_is_latest(&store, &manifest.name());
+    if let Ok(store) = store::open(global.store.as_deref()) {
+        store::warn_if_another_is_latest(&store, &manifest.name());
     }
     Ok(())
 }
@@ -106,7 +93,7 @@ fn report(global: &Global, manifest: &Manifest) -> Result<()> {
 fn report_saved(global: &Global, manifest: &Manifest) -> Result<()> {
     if global.json {
         return ui::print_json(&Report {
-            schema: SCHEMA,
+            schema: ui::SCHEMA,
             vm: manifest.vm.as_str(),
             id: manifest.id.as_str(),
             manifest,

@@ -8,14 +8,16 @@ use serde_json::Value;
 use vmferry_store::manifest::{SaveMode, SaveRecord};
 use vmferry_store::{Details, Manifest};
 
-use super::attempt::{Attempt, Failure, Saved};
+use super::attempt::{Attempt, Saved};
+use super::disk_warnings;
+use super::failure::Failure;
 use super::refusal::{self, Guest};
-use super::{disk_warnings, open_or_create};
 use crate::args::{Global, Mode, Save};
 use crate::guardian::{note, recover};
 use crate::machine;
 use crate::migration;
 use crate::qmp::Client;
+use crate::store;
 use crate::ui::{self, Progress, Signals};
 
 /// How long a monitor may take to greet: a proxy in between may have to reach it first.
@@ -50,8 +52,8 @@ pub(super) fn run(global: &Global, save: &Save, socket: &Path) -> Result<Manifes
 
     let loses_pages = loses_pages(&client, &version)?;
 
-    let store = open_or_create(global)?;
-    let mut progress = Progress::new(global.progress.unwrap_or_default(), "save");
+    let store = store::open_or_create(global.store.as_deref())?;
+    let mut progress = Progress::new(global.progress_style(), "save");
     let asked = save.mode.unwrap_or_default();
     let began = Instant::now();
     let mut modes = modes(asked, guest, &run_state).into_iter();

@@ -7,8 +7,8 @@ use crossbeam_channel::{Receiver, never, select, tick};
 use serde_json::json;
 use vmferry_store::manifest::SaveMode;
 
-use super::attempt::Failure;
 use super::channel::ChannelHandle;
+use super::failure::Failure;
 use super::intake::{Intake, Taken};
 use super::pace::Pace;
 use super::pause::Pause;

@@ -35,7 +35,11 @@ pub(super) fn verify<'a>(
 fn pages(global: &Global, report: &mut Report<'_>, checkpoint: &Checkpoint) {
     let page = checkpoint.manifest().ram.page_size;
     let total = checkpoint.packed_pages().saturating_mul(page);
-    let progress = Mutex::new(PassProgress::new(global, "verify", Some(total)));
+    let progress = Mutex::new(PassProgress::new(
+        global.progress_style(),
+        "verify",
+        Some(total),
+    ));
     let found = checkpoint.verify_with(&|pages| {
         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.show(pages.saturating_mul(page));

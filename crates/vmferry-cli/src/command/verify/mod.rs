@@ -8,9 +8,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::DAMAGED;
 use crate::args::{Global, Verify};
 use crate::damage::{is_damage, is_no_machine, is_of_store};
+use crate::exit;
 use crate::ui;
 use crate::view::named::Named;
 use report::Report;
@@ -43,7 +43,7 @@ pub fn run(global: &Global, verify: &Verify) -> Result<ExitCode> {
     Ok(if report.is_sound() {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(DAMAGED)
+        ExitCode::from(exit::DAMAGED)
     })
 }
 

@@ -6,7 +6,6 @@ use serde::Serialize;
 use vmferry::error::FormatError;
 
 use crate::args::Verify;
-use crate::command::SCHEMA;
 use crate::ui;
 
 /// What something is that holds no machine.
@@ -51,7 +50,7 @@ impl<'a> Report<'a> {
     /// Nothing was looked at yet.
     pub(super) fn new(verify: &'a Verify, what: &'static str) -> Self {
         Self {
-            schema: SCHEMA,
+            schema: ui::SCHEMA,
             name: &verify.what,
             what,
             sound: true,

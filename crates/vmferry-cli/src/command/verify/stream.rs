@@ -8,7 +8,7 @@ use vmferry::ram::BlockIndex;
 use super::report::Report;
 use crate::args::{Global, Verify};
 use crate::devices_alone::{DEVICES_ALONE, is_devices_alone};
-use crate::saved::SEVERAL_CHANNELS;
+use crate::place::SEVERAL_CHANNELS;
 use crate::ui::{self, PassProgress};
 use crate::view::count;
 use crate::view::devices::{Devices, Undecoded};
@@ -25,7 +25,7 @@ pub(super) fn verify<'a>(
     stream: Stream,
 ) -> Result<Report<'a>> {
     let mut report = Report::new(verify, "stream");
-    let mut progress = PassProgress::new(global, "verify", stream.file_size());
+    let mut progress = PassProgress::new(global.progress_style(), "verify", stream.file_size());
     let mut show = |offset| progress.show(offset);
     let scanned = stream.read(&mut show)?;
     let may_lack_channels = scanned.may_lack_channels();
