@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
+use vmferry::channel::free_range;
 
 use super::Ending;
 
@@ -95,12 +95,10 @@ const ENDED: crossbeam_channel::TryRecvError = crossbeam_channel::TryRecvError::
 
 /// Gives back the space of what QEMU has written, again and again.
 fn free_until(file: &OwnedFd, until: &Receiver<()>) {
-    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     loop {
         if let Ok(stat) = rustix::fs::fstat(file) {
             let len = u64::try_from(stat.st_size).unwrap_or(0);
-            // Where this is not possible, the space is given back when QEMU closes the file.
-            let _ = (len > 0).then(|| fallocate(file, flags, 0, len));
+            free_range(file, 0..len);
         }
         if until.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout) {
             return;

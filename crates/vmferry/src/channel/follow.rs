@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -82,10 +83,17 @@ impl Follow {
         if self.at - self.freed < FREE {
             return;
         }
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        // A file system without holes keeps the space until the file is closed.
-        let _ = fallocate(&*self.file, flags, self.freed, self.at - self.freed);
+        free_range(&*self.file, self.freed..self.at);
         self.freed = self.at;
+    }
+}
+
+/// Gives the space of a part of a file back to the system, which reads as zeros from then on. A file system
+/// without holes keeps the space until the file is closed.
+pub fn free_range(file: &impl AsFd, range: Range<u64>) {
+    if !range.is_empty() {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let _ = fallocate(file, flags, range.start, range.end - range.start);
     }
 }
 

@@ -41,7 +41,7 @@ pub mod tls;
 pub use exec::{Exec, ExecReader, ExecWriter};
 pub use fd::Fd;
 pub use file::{File, seekable_len};
-pub use follow::{Follow, FollowHandle};
+pub use follow::{Follow, FollowHandle, free_range};
 pub use memory::{Bytes, Memory};
 pub use null::Null;
 pub use socket::{Socket, SocketReader, SocketWriter};
