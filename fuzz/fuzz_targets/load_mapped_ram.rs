@@ -9,7 +9,6 @@ use libfuzzer_sys::fuzz_target;
 use vmferry::load::{
     Image, MappedPages, Mode, Options, Origin, Summary, Visitor, VmDescRule, load,
 };
-use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::wire::SliceSource;
 use vmferry::wire::mapped_ram::Bitmap;
@@ -29,10 +28,6 @@ struct Skip {
 
 impl Visitor for Skip {
     type Error = Infallible;
-
-    fn configuration(&mut self, _: &Configuration) -> Result<(), Infallible> {
-        Ok(())
-    }
 
     fn ram_blocks(&mut self, blocks: &RamBlocks, _: PageSize) -> Result<(), Infallible> {
         self.blocks = blocks.clone();
@@ -68,14 +63,6 @@ impl Visitor for Skip {
         _: &[u8],
         _: Origin,
     ) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn device(&mut self, _: &DeviceSection<'_>) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn vmdesc(&mut self, _: &[u8]) -> Result<(), Infallible> {
         Ok(())
     }
 }

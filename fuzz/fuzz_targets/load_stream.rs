@@ -6,7 +6,7 @@ use std::convert::Infallible;
 
 use libfuzzer_sys::fuzz_target;
 use vmferry::load::{Image, Mode, Options, Origin, Visitor, VmDescRule, load};
-use vmferry::machine::{Configuration, DeviceSection};
+use vmferry::machine::DeviceSection;
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::save::{self, SaveError};
 use vmferry::wire::{SliceSource, limits, xbzrle};
@@ -23,10 +23,6 @@ struct Look {
 
 impl Visitor for Look {
     type Error = Infallible;
-
-    fn configuration(&mut self, _: &Configuration) -> Result<(), Infallible> {
-        Ok(())
-    }
 
     fn ram_blocks(&mut self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), Infallible> {
         (self.blocks, self.page_size) = (blocks.clone(), Some(page_size));
@@ -60,14 +56,6 @@ impl Visitor for Look {
         let page_size = self.page_size.expect("pages come behind their blocks");
         let mut data = vec![0; page_size.bytes()];
         xbzrle::decode(differences, &mut data).expect("they were checked");
-        Ok(())
-    }
-
-    fn device(&mut self, _: &DeviceSection<'_>) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn vmdesc(&mut self, _: &[u8]) -> Result<(), Infallible> {
         Ok(())
     }
 }

@@ -19,8 +19,7 @@ use vmferry::channel::Bytes;
 use vmferry::container::{libvirt, qcow2};
 use vmferry::index::Index;
 use vmferry::load::{Mode, Options, Origin, OtherSections, Visitor, VmDescRule, load};
-use vmferry::machine::{Configuration, DeviceSection};
-use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource, RamBlocks};
+use vmferry::ram::{BlockIndex, Page, PageIndex, PageSource};
 use vmferry::stream::{Reader, ReaderConfig};
 use vmferry::wire::vmdesc::{Finder, VmDesc};
 use vmferry::wire::{SliceSource, limits, vmstate};
@@ -40,14 +39,6 @@ struct Look;
 impl Visitor for Look {
     type Error = Infallible;
 
-    fn configuration(&mut self, _: &Configuration) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn ram_blocks(&mut self, _: &RamBlocks, _: PageSize) -> Result<(), Infallible> {
-        Ok(())
-    }
-
     fn page(
         &mut self,
         _: BlockIndex,
@@ -65,14 +56,6 @@ impl Visitor for Look {
         _: &[u8],
         _: Origin,
     ) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn device(&mut self, _: &DeviceSection<'_>) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn vmdesc(&mut self, _: &[u8]) -> Result<(), Infallible> {
         Ok(())
     }
 }

@@ -11,7 +11,6 @@ use serde_json::json;
 use vmferry::load::{
     Element, ElementKind, Image, LoadError, Options, Origin, Visitor, VmDescRule, load,
 };
-use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::stream::Compressor;
 use vmferry::wire::section::ElementType;
@@ -49,10 +48,6 @@ struct Parts {
 impl Visitor for Parts {
     type Error = Infallible;
 
-    fn configuration(&mut self, _: &Configuration) -> Result<(), Infallible> {
-        Ok(())
-    }
-
     fn ram_blocks(&mut self, blocks: &RamBlocks, _: PageSize) -> Result<(), Infallible> {
         self.blocks = blocks.clone();
         Ok(())
@@ -80,14 +75,6 @@ impl Visitor for Parts {
         _: &[u8],
         _: Origin,
     ) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn device(&mut self, _: &DeviceSection<'_>) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn vmdesc(&mut self, _: &[u8]) -> Result<(), Infallible> {
         Ok(())
     }
 

@@ -9,8 +9,7 @@ use anyhow::{Result, ensure};
 use vmferry::channel;
 use vmferry::index::Index;
 use vmferry::load::{Options, Origin, Visitor, load};
-use vmferry::machine::{Configuration, DeviceSection};
-use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
+use vmferry::ram::{BlockIndex, Page, PageIndex};
 use vmferry::stream::Reader;
 use vmferry_benches::Figures;
 
@@ -58,14 +57,6 @@ pub(super) struct Nothing;
 impl Visitor for Nothing {
     type Error = Infallible;
 
-    fn configuration(&mut self, _: &Configuration) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn ram_blocks(&mut self, _: &RamBlocks, _: PageSize) -> Result<(), Infallible> {
-        Ok(())
-    }
-
     fn page(
         &mut self,
         _: BlockIndex,
@@ -84,14 +75,6 @@ impl Visitor for Nothing {
         _: &[u8],
         _: Origin,
     ) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn device(&mut self, _: &DeviceSection<'_>) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn vmdesc(&mut self, _: &[u8]) -> Result<(), Infallible> {
         Ok(())
     }
 }

@@ -7,8 +7,8 @@ use std::convert::Infallible;
 use std::path::Path;
 
 use vmferry::load::{Options, Origin, OtherSections, Visitor, load};
-use vmferry::machine::{Configuration, DeviceSection};
-use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
+use vmferry::machine::DeviceSection;
+use vmferry::ram::{BlockIndex, Page, PageIndex};
 use vmferry::wire::vmdesc::{self, VmDesc};
 use vmferry::wire::vmstate::{self, Key, State, Value};
 use vmferry::wire::{SliceSource, virtio};
@@ -21,14 +21,6 @@ struct Devices {
 
 impl Visitor for Devices {
     type Error = Infallible;
-
-    fn configuration(&mut self, _: &Configuration) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn ram_blocks(&mut self, _: &RamBlocks, _: PageSize) -> Result<(), Infallible> {
-        Ok(())
-    }
 
     fn page(
         &mut self,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use vmferry::channel::{Duplex, Socket, SocketWriter};
 use vmferry::load::{Element, ElementKind, Options, Origin, Visitor, VmDescRule, load};
-use vmferry::machine::{Configuration, DeviceSection};
+use vmferry::machine::DeviceSection;
 use vmferry::postcopy::{HostPages, PostcopyError, Progress, Unobserved};
 use vmferry::postcopy::{serve, serve_with_preempt};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource, RamBlocks};
@@ -50,14 +50,6 @@ pub(crate) struct Arrivals(Sender<Option<Arrived>>);
 impl Visitor for Arrivals {
     type Error = Infallible;
 
-    fn configuration(&mut self, _: &Configuration) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn ram_blocks(&mut self, _: &RamBlocks, _: PageSize) -> Result<(), Infallible> {
-        Ok(())
-    }
-
     fn page(
         &mut self,
         block: BlockIndex,
@@ -89,14 +81,6 @@ impl Visitor for Arrivals {
         _: Origin,
     ) -> Result<(), Infallible> {
         panic!("a lazy source sends whole pages");
-    }
-
-    fn device(&mut self, _: &DeviceSection<'_>) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn vmdesc(&mut self, _: &[u8]) -> Result<(), Infallible> {
-        Ok(())
     }
 }
 

@@ -6,8 +6,7 @@ use vmferry::load::{
     AssumptionKind, BitmapWords, Image, LoadError, Mode, Options, Origin, OtherSections, Summary,
     Visitor, VmDescRule, load,
 };
-use vmferry::machine::{Configuration, DeviceSection};
-use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
+use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSource};
 use vmferry::wire::dirty_bitmap::Content;
 use vmferry::wire::{Sink, SliceSource};
 
@@ -18,14 +17,6 @@ struct Bitmaps(Vec<(String, String, Content)>);
 
 impl Visitor for Bitmaps {
     type Error = Infallible;
-
-    fn configuration(&mut self, _: &Configuration) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn ram_blocks(&mut self, _: &RamBlocks, _: PageSize) -> Result<(), Infallible> {
-        Ok(())
-    }
 
     fn page(
         &mut self,
@@ -44,14 +35,6 @@ impl Visitor for Bitmaps {
         _: &[u8],
         _: Origin,
     ) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn device(&mut self, _: &DeviceSection<'_>) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn vmdesc(&mut self, _: &[u8]) -> Result<(), Infallible> {
         Ok(())
     }
 

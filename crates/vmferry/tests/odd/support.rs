@@ -10,7 +10,7 @@ use vmferry::load::{
     Assumption, AssumptionKind, Element, LoadError, Mode, Options, Origin, Summary, Visitor,
     VmDescRule, load,
 };
-use vmferry::machine::{Configuration, DeviceSection, Split};
+use vmferry::machine::{DeviceSection, Split};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::wire::SliceSource;
 
@@ -70,10 +70,6 @@ impl Seen {
 
 impl Visitor for Seen {
     type Error = Infallible;
-
-    fn configuration(&mut self, _: &Configuration) -> Result<(), Infallible> {
-        Ok(())
-    }
 
     fn ram_blocks(&mut self, blocks: &RamBlocks, _: PageSize) -> Result<(), Infallible> {
         self.blocks = blocks.clone();
