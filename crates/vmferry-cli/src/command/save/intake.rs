@@ -1,6 +1,6 @@
 //! The thread that reads the stream into the store.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, bounded};
 use vmferry::channel::ReadChannel;
@@ -16,6 +16,8 @@ use vmferry_store::{Progress, StoreError, Writer};
 /// A stream on its way into the store.
 pub(super) struct Intake {
     progress: Arc<Progress>,
+    /// Known once the stream has listed its RAM blocks.
+    page_size: Arc<OnceLock<PageSize>>,
     done: Receiver<Taken>,
 }
 
@@ -53,24 +55,30 @@ impl Intake {
         writer: Writer,
     ) -> std::io::Result<Self> {
         let progress = writer.progress();
+        let page_size = Arc::new(OnceLock::new());
+        let mut visitor = StoreVisitor {
+            writer,
+            page_size: Arc::clone(&page_size),
+            run_state: None,
+        };
         let (sender, done) = bounded(1);
         std::thread::Builder::new()
             .name("intake".into())
             .spawn(move || {
                 let mut reader = Reader::new(channel);
-                let mut into = Into {
-                    writer,
-                    run_state: None,
-                };
-                let result = load(&mut reader, &mut into, &Options::default());
-                // Whoever waited may have given up: then the writer is dropped, and what it wrote with it.
+                let result = load(&mut reader, &mut visitor, &Options::default());
+                // If nobody waits any more, the writer is dropped, and what it wrote with it.
                 let _ = sender.send(Taken {
                     result,
-                    writer: into.writer,
-                    run_state: into.run_state,
+                    writer: visitor.writer,
+                    run_state: visitor.run_state,
                 });
             })?;
-        Ok(Self { progress, done })
+        Ok(Self {
+            progress,
+            page_size,
+            done,
+        })
     }
 
     /// Where the end is told.
@@ -82,16 +90,22 @@ impl Intake {
     pub(super) fn progress(&self) -> &Progress {
         &self.progress
     }
+
+    /// Bytes of a page; 0 as long as no page has come.
+    pub(super) fn page_bytes(&self) -> u64 {
+        self.page_size.get().map_or(0, |size| size.bytes() as u64)
+    }
 }
 
 /// The store's writer, with an eye on what is not for it.
-struct Into {
+struct StoreVisitor {
     writer: Writer,
+    page_size: Arc<OnceLock<PageSize>>,
     run_state: Option<String>,
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl Visitor for Into {
+impl Visitor for StoreVisitor {
     type Error = IntakeError;
 
     fn configuration(&mut self, configuration: &Configuration) -> Result<(), IntakeError> {
@@ -102,6 +116,8 @@ impl Visitor for Into {
     }
 
     fn ram_blocks(&mut self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), IntakeError> {
+        // A stream lists them once; one that does so again is refused by the writer.
+        let _ = self.page_size.set(page_size);
         Ok(self.writer.ram_blocks(blocks, page_size)?)
     }
 

@@ -176,7 +176,7 @@ impl<'a> Waiting<'a> {
 
     fn show(&mut self, status: &Status) {
         let counters = self.intake.progress().counters();
-        let page = 4096;
+        let page = self.intake.page_bytes();
         let snapshot = Snapshot {
             ram: RamSnapshot {
                 total: status.ram.total,
