@@ -4,10 +4,12 @@
 //! a target page (4 KiB on x86); the memory behind a block may use larger *host pages*, which
 //! matters only in postcopy, where a host page is placed as a whole.
 
+mod erased;
 pub mod layout;
 mod source;
 mod zero;
 
+pub use erased::{Erased, PageError};
 pub use source::{Page, PageKind, PageSource};
 pub use zero::is_zero;
 
