@@ -1,28 +1,29 @@
 //! Whether something that was read is wrong, whichever layer has found it.
 
-use vmferry::container::ContainerError;
-use vmferry::error::{Damage, Error, FormatError};
-use vmferry::index::IndexError;
-use vmferry_store::StoreError;
+use std::error::Error;
 
-use crate::saved::SavedError;
+use vmferry::container::ContainerError;
+use vmferry::error::{Damage, Error as ReadError, FormatError};
+use vmferry::index::IndexError;
+use vmferry::ram::PageError;
+use vmferry_store::StoreError;
 
 /// Whether an error says that what was read is damaged. What could not be read at all is not.
 pub(crate) fn is_damage(error: &anyhow::Error) -> bool {
-    let mut causes = error.chain();
-    causes.any(|cause| {
-        let is = |found: Option<bool>| found == Some(true);
-        cause.is::<FormatError>()
-            || cause.is::<Damage>()
-            || is(cause.downcast_ref().map(Error::is_damage))
-            || is(cause.downcast_ref().map(ContainerError::is_damage))
-            || is(cause.downcast_ref().map(IndexError::is_damage))
-            || is(cause.downcast_ref().map(in_store))
-            || is(cause.downcast_ref().map(|error| match error {
-                SavedError::Index(error) => error.is_damage(),
-                SavedError::Store(error) => in_store(error),
-            }))
-    })
+    error.chain().any(is_itself_damage)
+}
+
+fn is_itself_damage(cause: &(dyn Error + 'static)) -> bool {
+    if let Some(erased) = cause.downcast_ref::<PageError>() {
+        return is_itself_damage(erased.inner());
+    }
+    let is = |found: Option<bool>| found == Some(true);
+    cause.is::<FormatError>()
+        || cause.is::<Damage>()
+        || is(cause.downcast_ref().map(ReadError::is_damage))
+        || is(cause.downcast_ref().map(ContainerError::is_damage))
+        || is(cause.downcast_ref().map(IndexError::is_damage))
+        || is(cause.downcast_ref().map(in_store))
 }
 
 /// Whether it was a store that was read.

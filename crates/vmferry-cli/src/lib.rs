@@ -25,3 +25,4 @@ mod store;
 pub mod ui;
 mod user_folder;
 pub mod view;
+mod watch;

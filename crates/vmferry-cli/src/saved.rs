@@ -2,7 +2,6 @@
 //! checkpoint.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::ops::{ControlFlow, Range};
 
 use anyhow::{Context, Result, anyhow};
@@ -11,34 +10,26 @@ use vmferry::error::Error;
 use vmferry::index::{Index, IndexError};
 use vmferry::load::{AssumptionKind, Mode, Summary, VmDescRule};
 use vmferry::machine::{MachineState, Phase, SavedState};
-use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
-use vmferry::wire::{configuration, header};
-use vmferry_store::{Checkpoint, Manifest, StoreError};
+use vmferry::ram::{
+    BlockIndex, Erased, Page, PageError, PageIndex, PageKind, PageSize, PageSource, RamBlocks,
+};
+use vmferry::wire::header;
+use vmferry_store::{Checkpoint, Manifest};
 
 use crate::args::Global;
-use crate::place::{Found, Part, SEVERAL_CHANNELS, find};
+use crate::place::{self, SEVERAL_CHANNELS, Stream, Target};
 use crate::ui;
 
 /// A machine's state, wherever it is.
 pub struct Saved {
     state: MachineState,
-    kind: Kind,
+    kept: Kept,
 }
 
-enum Kind {
-    File(Box<Index>),
-    Checkpoint(Box<Checkpoint>),
-}
-
-/// A page could not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum SavedError {
-    /// From a file.
-    #[error(transparent)]
-    Index(#[from] IndexError),
-    /// From a checkpoint.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+/// Where it is kept.
+enum Kept {
+    InFile(Box<Erased<Index>>),
+    InStore(Box<Erased<Checkpoint>>),
 }
 
 impl Saved {
@@ -75,17 +66,17 @@ impl Saved {
     }
 
     fn open_in(global: &Global, what: &str, mode: Mode) -> Result<Self> {
-        match find(global.store.as_deref(), what, "a saved state")? {
-            Found::File(file, name, part) => Self::file(file, &name, &part, mode),
-            Found::Checkpoint(checkpoint) => Ok(Self {
-                state: checkpoint.device_state()?.to_machine_state(),
-                kind: Kind::Checkpoint(checkpoint),
+        match place::open(global.store.as_deref(), what, "a saved state", mode)? {
+            Target::Stream(stream) => Self::of_stream(*stream, mode),
+            Target::Checkpoint(checkpoint) => Ok(Self {
+                state: SavedState::state(&*checkpoint)?,
+                kept: Kept::InStore(Box::new(Erased(*checkpoint))),
             }),
         }
     }
 
-    fn file(file: File, what: &str, part: &Part, mode: Mode) -> Result<Self> {
-        let (opened, _) = part.open(file, what, mode)?;
+    fn of_stream(stream: Stream, mode: Mode) -> Result<Self> {
+        let Stream { opened, name, .. } = stream;
         let findings = opened.findings.clone();
         let index = match mode {
             Mode::Strict => Index::open(opened, VmDescRule::Optional),
@@ -93,9 +84,9 @@ impl Saved {
         };
         let index = index.with_context(|| match findings.damages().last() {
             Some(damage) if mode == Mode::Rescue => {
-                format!("nothing of a machine is left in {what}: {damage}")
+                format!("nothing of a machine is left in {name}: {damage}")
             }
-            _ => format!("cannot look into {what}"),
+            _ => format!("cannot look into {name}"),
         })?;
         for damage in index.findings().damages() {
             ui::warn(damage);
@@ -104,11 +95,34 @@ impl Saved {
             ui::note(note);
         }
         warn_of_assumptions(index.summary());
-        warn_of_missing_pages(&index, what);
+        warn_of_missing_pages(&index, &name);
         Ok(Self {
             state: index.state().clone(),
-            kind: Kind::File(Box::new(index)),
+            kept: Kept::InFile(Box::new(Erased(index))),
         })
+    }
+
+    /// The index of the stream, where it is in a file.
+    fn index(&self) -> Option<&Index> {
+        match &self.kept {
+            Kept::InFile(index) => Some(&index.0),
+            Kept::InStore(_) => None,
+        }
+    }
+
+    /// The checkpoint, where it is one.
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        match &self.kept {
+            Kept::InFile(_) => None,
+            Kept::InStore(checkpoint) => Some(&checkpoint.0),
+        }
+    }
+
+    fn source(&self) -> &dyn PageSource<Error = PageError> {
+        match &self.kept {
+            Kept::InFile(index) => &**index,
+            Kept::InStore(checkpoint) => &**checkpoint,
+        }
     }
 
     /// Everything but the RAM.
@@ -118,33 +132,38 @@ impl Saved {
 
     /// What the stream is in, where it is in a file; of a compressed file, what is in that.
     pub fn container(&self) -> Option<&Container> {
-        match &self.kind {
-            Kind::File(index) => index.wrapped_in().map(Container::innermost),
-            Kind::Checkpoint(_) => None,
+        self.index()?.wrapped_in().map(Container::innermost)
+    }
+
+    /// What it is kept in, in words.
+    pub fn kept_in(&self) -> String {
+        match &self.kept {
+            Kept::InFile(index) => index.0.kept_in(),
+            Kept::InStore(checkpoint) => checkpoint.0.kept_in(),
         }
     }
 
     /// The first page of a block, from `from` on, that may be there.
     pub fn next_page(&self, block: BlockIndex, from: PageIndex) -> Option<PageIndex> {
-        match &self.kind {
-            Kind::File(index) => index.next_page(block, from),
-            Kind::Checkpoint(_) => Some(from),
+        match self.index() {
+            Some(index) => index.next_page(block, from),
+            None => Some(from),
         }
     }
 
     /// What the pass over the stream has seen, where it is a file.
     pub fn summary(&self) -> Option<&Summary> {
-        match &self.kind {
-            Kind::File(index) => Some(index.summary()),
-            Kind::Checkpoint(_) => None,
-        }
+        self.index().map(Index::summary)
     }
 
-    /// That it is damaged, where it was rescued: a sentence for whoever sees what was made of it.
+    /// What is known of the checkpoint, where it is one.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.checkpoint().map(Checkpoint::manifest)
+    }
+
+    /// That it is damaged, where it was rescued: a sentence for those who see what was made of it.
     pub fn damage(&self) -> Option<String> {
-        let Kind::File(index) = &self.kind else {
-            return None;
-        };
+        let index = self.index()?;
         let summary = index.summary();
         let assumptions = (summary.assumptions.iter()).filter(|one| one.kind.is_damage());
         let around = index.findings().damages();
@@ -157,39 +176,18 @@ impl Saved {
         };
         Some(format!("rescued from a damaged file: {first}{more}"))
     }
-
-    /// The checkpoint, where it is one.
-    pub fn checkpoint(&self) -> Option<&Checkpoint> {
-        match &self.kind {
-            Kind::File(..) => None,
-            Kind::Checkpoint(checkpoint) => Some(checkpoint),
-        }
-    }
-
-    /// What is known of the checkpoint, where it is one.
-    pub fn manifest(&self) -> Option<&Manifest> {
-        match &self.kind {
-            Kind::File(..) => None,
-            Kind::Checkpoint(checkpoint) => Some(checkpoint.manifest()),
-        }
-    }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl PageSource for Saved {
-    type Error = SavedError;
+    type Error = PageError;
 
     fn page_size(&self) -> PageSize {
-        match &self.kind {
-            Kind::File(index) => index.page_size(),
-            Kind::Checkpoint(checkpoint) => checkpoint.page_size(),
-        }
+        self.source().page_size()
     }
 
     fn blocks(&self) -> &RamBlocks {
-        match &self.kind {
-            Kind::File(index) => index.blocks(),
-            Kind::Checkpoint(checkpoint) => checkpoint.blocks(),
-        }
+        self.source().blocks()
     }
 
     fn page(
@@ -197,23 +195,16 @@ impl PageSource for Saved {
         block: BlockIndex,
         page: PageIndex,
         out: &mut [u8],
-    ) -> Result<PageKind, SavedError> {
-        Ok(match &self.kind {
-            Kind::File(index) => index.page(block, page, out)?,
-            Kind::Checkpoint(checkpoint) => checkpoint.page(block, page, out)?,
-        })
+    ) -> Result<PageKind, PageError> {
+        self.source().page(block, page, out)
     }
 
     fn pages(
         &self,
         wanted: &(dyn Fn(BlockIndex, PageIndex) -> bool + Sync),
         visit: &mut dyn FnMut(BlockIndex, PageIndex, Page<'_>) -> ControlFlow<()>,
-    ) -> Result<(), SavedError> {
-        match &self.kind {
-            Kind::File(index) => index.pages(wanted, visit)?,
-            Kind::Checkpoint(checkpoint) => checkpoint.pages(wanted, visit)?,
-        }
-        Ok(())
+    ) -> Result<(), PageError> {
+        self.source().pages(wanted, visit)
     }
 
     fn pages_of(
@@ -221,25 +212,8 @@ impl PageSource for Saved {
         block: BlockIndex,
         pages: Range<PageIndex>,
         visit: &mut dyn FnMut(PageIndex, Page<'_>) -> ControlFlow<()>,
-    ) -> Result<(), SavedError> {
-        match &self.kind {
-            Kind::File(index) => index.pages_of(block, pages, visit)?,
-            Kind::Checkpoint(checkpoint) => checkpoint.pages_of(block, pages, visit)?,
-        }
-        Ok(())
-    }
-}
-
-impl SavedState for Saved {
-    fn state(&self) -> Result<MachineState, SavedError> {
-        Ok(self.state.clone())
-    }
-
-    fn kept_in(&self) -> String {
-        match &self.kind {
-            Kind::File(index) => index.kept_in(),
-            Kind::Checkpoint(checkpoint) => checkpoint.kept_in(),
-        }
+    ) -> Result<(), PageError> {
+        self.source().pages_of(block, pages, visit)
     }
 }
 
@@ -261,9 +235,8 @@ fn warn_of_assumptions(summary: &Summary) {
 /// Says which memory is not in the file, but for that of virtio-mem, which has holes by nature. A channel that was
 /// recorded without those beside it looks like a whole machine otherwise.
 fn warn_of_missing_pages(index: &Index, what: &str) {
-    let configuration = index.state().configuration.as_ref();
-    if configuration.is_some_and(|c| c.has_capability(configuration::X_IGNORE_SHARED)) {
-        // Whoever cannot do without the shared memory says so.
+    if index.state().lacks_shared_memory() {
+        // Commands that cannot do without the shared memory say so.
         return;
     }
     let devices = index.state().devices.iter();

@@ -8,8 +8,7 @@ use vmferry::ram::layout::{Known, Layout};
 use vmferry::wire::SliceSource;
 use vmferry_cli::export::cpu::Cpu;
 use vmferry_cli::export::pour::pour;
-use vmferry_cli::export::{Plan, Watch, elf, lime, raw};
-use vmferry_cli::ui::ProgressStyle;
+use vmferry_cli::export::{Plan, elf, lime, raw};
 
 const MIB: u64 = 1 << 20;
 
@@ -39,8 +38,7 @@ fn layout(image: &Image) -> Layout {
 
 fn poured(plan: &Plan, image: &Image) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut watch = Watch::new(ProgressStyle::None, 0).expect("signals are caught");
-    pour(plan, image, &mut out, &mut watch).expect("memory takes all");
+    pour(plan, image, &mut out).expect("memory takes all");
     assert_eq!(out.len() as u64, plan.len);
     out
 }

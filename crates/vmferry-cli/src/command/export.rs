@@ -10,7 +10,6 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use vmferry::ram::PageSource;
 use vmferry::ram::layout::{Kind, Layout, LayoutError};
-use vmferry::wire::configuration;
 
 use crate::args::{Export, Format, Global};
 use crate::devices_alone::has_memory;
@@ -18,10 +17,11 @@ use crate::export::canvas::Canvas;
 use crate::export::cpu::Cpu;
 use crate::export::known::known;
 use crate::export::pour::pour;
-use crate::export::{CANNOT_WRITE, Plan, Watch, blocks, elf, lime, raw, vmcoreinfo};
+use crate::export::{CANNOT_WRITE, Plan, blocks, elf, lime, raw, vmcoreinfo};
 use crate::output::{Existing, Output, What, cannot_write};
 use crate::saved::Saved;
 use crate::ui::{self, Table};
+use crate::watch::{Watch, Watching};
 
 /// What was written, and what had to be believed for it.
 #[derive(Debug, Default, Serialize)]
@@ -57,6 +57,12 @@ struct Segment {
     kind: &'static str,
     file: Option<String>,
 }
+
+/// What is shown of its progress.
+const WATCHING: Watching = Watching {
+    command: "export",
+    done: "exported",
+};
 
 /// Files and what they will hold; a single file has no name of its own.
 type Parts = Vec<(String, Plan)>;
@@ -101,7 +107,8 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
     }
     // Said as a warning already.
     report.assumptions.extend(saved.damage());
-    let mut watch = Watch::new(global.progress_style(), total)?;
+    let watch = Watch::new(global.progress_style(), WATCHING, total)?;
+    let watched = watch.over(&saved);
     // What is read names its file itself.
     let named = |error: anyhow::Error| match error.to_string() == CANNOT_WRITE {
         true => error.context(cannot_write(&export.output)),
@@ -110,7 +117,9 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
     if piped {
         let mut out = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
         for (_, plan) in &parts {
-            pour(plan, &saved, &mut out, &mut watch).map_err(named)?;
+            let poured = pour(plan, &watched, &mut out);
+            watch.interrupted()?;
+            poured.map_err(named)?;
         }
     } else {
         // Signals are caught now, so nothing of it can stay behind.
@@ -120,11 +129,12 @@ pub fn run(global: &Global, export: &Export) -> Result<ExitCode> {
             files.push((output.file(&name)?, plan));
         }
         let canvas = Canvas::new(files, saved.blocks().len(), saved.page_size());
-        let filled = canvas.and_then(|canvas| canvas.fill(&saved, &mut watch));
+        let filled = canvas.and_then(|canvas| canvas.fill(&watched));
+        watch.interrupted()?;
         filled.map_err(named)?;
         output.publish()?;
     }
-    report.data_bytes = watch.counted().0;
+    report.data_bytes = watch.data_bytes();
     drop(watch);
     if global.json {
         ui::print_json(&report)?;
@@ -150,8 +160,7 @@ fn check_pipe(global: &Global, export: &Export) -> Result<()> {
 
 fn plan(saved: &Saved, export: &Export, report: &mut Report) -> Result<Parts> {
     let state = saved.state();
-    let shared = state.configuration.as_ref();
-    if shared.is_some_and(|c| c.has_capability(configuration::X_IGNORE_SHARED)) {
+    if state.lacks_shared_memory() {
         report.assumptions.push(
             "the machine was saved with capability 'x-ignore-shared': memory that it shared is not in its state, \
              and is written as zeros"

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::Serialize;
 use vmferry::ram::layout::Layout;
 use vmferry::ram::{PageSource, RamBlocks};
@@ -12,8 +12,9 @@ use crate::devices_alone::has_memory;
 use crate::map::{Bands, Census, Class, Heading, Map, Paper, share};
 use crate::output::{Existing, Output, What};
 use crate::saved::Saved;
-use crate::ui::{self, Progress, RamSnapshot, Signals, Snapshot, Table};
+use crate::ui::{self, Table};
 use crate::view::known::of_state;
+use crate::watch::{Watch, Watching};
 
 /// What there is to say of a picture.
 #[derive(Debug, Serialize)]
@@ -101,27 +102,15 @@ pub(super) fn look(
     width: u64,
     command: &'static str,
 ) -> Result<Map> {
-    let signals = Signals::catch().context("cannot catch signals")?;
-    let mut progress = Progress::new(global.progress_style(), command);
-    let page_bytes = saved.page_size().bytes() as u64;
-    let total = saved.blocks().total_length();
-    let mut tick = |pages: u64| -> Result<()> {
-        if let Ok(interrupted) = signals.receiver().try_recv() {
-            return Err(interrupted.into());
-        }
-        let ram = RamSnapshot {
-            total,
-            transferred: pages.saturating_mul(page_bytes).min(total),
-            ..RamSnapshot::default()
-        };
-        let snapshot = Snapshot {
-            ram,
-            ..Snapshot::default()
-        };
-        progress.show("read", &snapshot);
-        Ok(())
+    let what = Watching {
+        command,
+        done: "read",
     };
-    Map::of(saved, against, bands.shown, width, &mut tick)
+    let watch = Watch::new(global.progress_style(), what, saved.blocks().total_length())?;
+    let against = against.map(|against| watch.over(against));
+    let map = Map::of(&watch.over(saved), against.as_ref(), bands.shown, width);
+    watch.interrupted()?;
+    map
 }
 
 /// What is to be shown of a state, and where it lies, where that is known.

@@ -16,28 +16,21 @@ pub mod serve;
 pub mod verify;
 
 use anyhow::{Result, bail};
-use vmferry::machine::{Configuration, MachineState};
-use vmferry::wire::configuration;
+use vmferry::machine::{MachineState, SavedState};
 use vmferry_store::Checkpoint;
 
 /// Everything of a checkpoint but its RAM, as it is sent to a destination.
 ///
 /// A guest that was stopped only to be saved travels with the run state that it had before.
 fn machine_state(checkpoint: &Checkpoint) -> Result<MachineState> {
-    let stored = checkpoint.device_state()?;
-    let shared_left_out = |c: &Configuration| c.has_capability(configuration::X_IGNORE_SHARED);
-    if stored.configuration().is_some_and(shared_left_out) {
+    let mut state = SavedState::state(checkpoint)?;
+    if state.lacks_shared_memory() {
         bail!(
             "{} was made with capability 'x-ignore-shared': the machine's shared memory is not in it, \
              so it cannot be restored",
             checkpoint.manifest().name()
         );
     }
-    let mut state = MachineState {
-        configuration: stored.configuration().cloned(),
-        devices: stored.devices().map(|device| (&device).into()).collect(),
-        vmdesc: stored.vmdesc().map(<[u8]>::to_vec),
-    };
     if let Some(run_state) = &checkpoint.manifest().machine.run_state {
         state.set_run_state(run_state);
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource};
 
-use super::{CANNOT_WRITE, Plan, Watch};
+use super::{CANNOT_WRITE, Plan};
 
 /// As much is gathered before it is written.
 const BUFFER: usize = 1 << 20;
@@ -39,8 +39,6 @@ pub struct Canvas {
     places: Vec<Vec<Place>>,
     /// What was gathered.
     piece: Piece,
-    /// Bytes that were seen since this was told last, data and zeros.
-    seen: (u64, u64),
 }
 
 /// A run of pages of one block.
@@ -82,7 +80,6 @@ impl Canvas {
             page_size,
             places,
             piece: Piece::default(),
-            seen: (0, 0),
         })
     }
 
@@ -98,14 +95,14 @@ impl Canvas {
     /// Writes every page of `source` that has a place. Reading goes on while a thread writes.
     ///
     /// # Errors
-    /// A page is damaged, or cannot be written; or it was interrupted.
-    pub fn fill<S: PageSource>(mut self, source: &S, watch: &mut Watch) -> Result<()> {
+    /// A page is damaged, or cannot be written.
+    pub fn fill<S: PageSource>(mut self, source: &S) -> Result<()> {
         let files = std::mem::take(&mut self.files);
         let (full, pieces) = bounded(AHEAD);
         let (done, empty) = bounded(AHEAD + 2);
         std::thread::scope(|scope| {
             let writer = scope.spawn(move || write(&files, &pieces, &done));
-            let walked = self.walk(source, watch, &Queue { full, empty });
+            let walked = self.walk(source, &Queue { full, empty });
             // The queue is closed now, and the writer ends when it is empty.
             let written = match writer.join() {
                 Ok(written) => written,
@@ -116,7 +113,7 @@ impl Canvas {
         })
     }
 
-    fn walk<S: PageSource>(mut self, source: &S, watch: &mut Watch, queue: &Queue) -> Result<()> {
+    fn walk<S: PageSource>(mut self, source: &S, queue: &Queue) -> Result<()> {
         let places = self.places.clone();
         let wanted = move |block: BlockIndex, page: PageIndex| {
             let places = places.get(block.0).into_iter().flatten();
@@ -126,7 +123,7 @@ impl Canvas {
         };
         let mut failed = None;
         let walked = source.pages(&wanted, &mut |block, page, content| match self
-            .page(block, page, content, watch, queue)
+            .page(block, page, content, queue)
         {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -137,7 +134,7 @@ impl Canvas {
         walked.context("the memory cannot be read")?;
         match failed {
             Some(error) => Err(error),
-            None => self.flush(watch, queue),
+            None => self.flush(queue),
         }
     }
 
@@ -146,11 +143,9 @@ impl Canvas {
         block: BlockIndex,
         page: PageIndex,
         content: Page<'_>,
-        watch: &mut Watch,
         queue: &Queue,
     ) -> Result<()> {
         let Page::Data(data) = content else {
-            self.seen.1 += self.page_size.bytes() as u64;
             return Ok(());
         };
         let Some((file, at)) = self.place(block, page) else {
@@ -159,15 +154,14 @@ impl Canvas {
         let next = self.piece.at + self.piece.bytes.len() as u64;
         let follows = (self.piece.file, next) == (file, at);
         if !follows || self.piece.bytes.len() + data.len() > BUFFER {
-            self.flush(watch, queue)?;
+            self.flush(queue)?;
             (self.piece.file, self.piece.at) = (file, at);
         }
         self.piece.bytes.extend_from_slice(data);
-        self.seen.0 += data.len() as u64;
         Ok(())
     }
 
-    fn flush(&mut self, watch: &mut Watch, queue: &Queue) -> Result<()> {
+    fn flush(&mut self, queue: &Queue) -> Result<()> {
         let bytes = queue.empty.try_recv();
         let bytes = bytes.unwrap_or_else(|_| Vec::with_capacity(BUFFER));
         let next = Piece {
@@ -178,8 +172,7 @@ impl Canvas {
         if queue.full.send(piece).is_err() {
             bail!(CANNOT_WRITE);
         }
-        let (data, zero) = std::mem::take(&mut self.seen);
-        watch.advance(data, zero)
+        Ok(())
     }
 }
 
@@ -202,7 +195,6 @@ mod tests {
     use super::*;
     use crate::export::Extent;
     use crate::export::pour::pour;
-    use crate::ui::ProgressStyle;
     use vmferry::load::{Image, Visitor};
     use vmferry::ram::{RamBlock, RamBlocks};
 
@@ -251,10 +243,9 @@ mod tests {
     fn a_file_and_a_pipe_get_the_same_bytes_and_each_page_at_its_place() {
         let image = image();
         let file = tempfile::tempfile().unwrap();
-        let mut watch = Watch::new(ProgressStyle::None, 0).unwrap();
         let parts = vec![(file.try_clone().unwrap(), plan())];
         let canvas = Canvas::new(parts, 2, PageSize::X86).unwrap();
-        canvas.fill(&image, &mut watch).unwrap();
+        canvas.fill(&image).unwrap();
         let mut written = vec![0; 4_010_000];
         file.read_exact_at(&mut written, 0).unwrap();
         assert_eq!(file.metadata().unwrap().len(), 4_010_000);
@@ -275,7 +266,7 @@ mod tests {
         assert!(written[4_008_192..].iter().all(|byte| *byte == 0));
 
         let mut poured = Vec::new();
-        pour(&plan(), &image, &mut poured, &mut watch).unwrap();
+        pour(&plan(), &image, &mut poured).unwrap();
         assert!(poured == written);
     }
 }

@@ -14,9 +14,6 @@ mod note;
 pub mod pour;
 pub mod raw;
 pub mod vmcoreinfo;
-mod watch;
-
-pub use watch::Watch;
 
 use vmferry::ram::BlockIndex;
 

@@ -1,11 +1,12 @@
 //! A plan written from its first byte to its last: into a pipe.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, bail};
-use vmferry::ram::{PageIndex, PageKind, PageSource};
+use vmferry::ram::{Page, PageIndex, PageSource};
 
-use super::{CANNOT_WRITE, Extent, Plan, Watch};
+use super::{CANNOT_WRITE, Extent, Plan};
 
 /// As much is gathered before it is written.
 const BUFFER: usize = 1 << 20;
@@ -13,13 +14,8 @@ const BUFFER: usize = 1 << 20;
 /// Writes it.
 ///
 /// # Errors
-/// A page is damaged, or nobody takes it; or it was interrupted.
-pub fn pour<S: PageSource>(
-    plan: &Plan,
-    source: &S,
-    out: &mut impl Write,
-    watch: &mut Watch,
-) -> Result<()> {
+/// A page is damaged, or nobody takes it.
+pub fn pour<S: PageSource>(plan: &Plan, source: &S, out: &mut impl Write) -> Result<()> {
     enum Item<'a> {
         Text(&'a [u8]),
         Extent(&'a Extent),
@@ -40,7 +36,7 @@ pub fn pour<S: PageSource>(
         jug.zeros_until(at)?;
         match item {
             Item::Text(text) => jug.put(text)?,
-            Item::Extent(extent) => jug.extent(extent, source, watch)?,
+            Item::Extent(extent) => jug.extent(extent, source)?,
         }
     }
     jug.zeros_until(plan.len)?;
@@ -75,34 +71,32 @@ impl<W: Write> Jug<'_, W> {
         Ok(())
     }
 
-    fn extent<S: PageSource>(
-        &mut self,
-        extent: &Extent,
-        source: &S,
-        watch: &mut Watch,
-    ) -> Result<()> {
+    fn extent<S: PageSource>(&mut self, extent: &Extent, source: &S) -> Result<()> {
         let page_size = source.page_size();
-        let mut page = vec![0; page_size.bytes()];
-        let (mut data, mut zero) = (0, 0);
+        let begin = self.at;
         let first = extent.offset >> page_size.bits();
-        for index in first..first + (extent.len >> page_size.bits()) {
-            let kind = source.page(extent.block, PageIndex(index), &mut page);
-            match kind.context("the memory cannot be read")? {
-                PageKind::Data => {
-                    self.put(&page)?;
-                    data += page.len() as u64;
+        let pages = first..first + (extent.len >> page_size.bits());
+        let mut put = Ok(());
+        let shown = source.pages_of(
+            extent.block,
+            PageIndex(pages.start)..PageIndex(pages.end),
+            &mut |page, content| {
+                put = match content {
+                    // Zeros are written when something else follows, as are pages that are not shown.
+                    Page::Zero => Ok(()),
+                    Page::Data(data) => self
+                        .zeros_until(begin + ((page.0 - first) << page_size.bits()))
+                        .and_then(|()| self.put(data)),
+                };
+                match put {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
                 }
-                PageKind::Zero | PageKind::Absent => {
-                    self.zeros_until(self.at + page.len() as u64)?;
-                    zero += page.len() as u64;
-                }
-            }
-            if data + zero >= BUFFER as u64 {
-                watch.advance(data, zero)?;
-                (data, zero) = (0, 0);
-            }
-        }
-        watch.advance(data, zero)
+            },
+        );
+        put?;
+        shown.context("the memory cannot be read")?;
+        self.zeros_until(begin + extent.len)
     }
 
     fn flush(&mut self) -> Result<()> {

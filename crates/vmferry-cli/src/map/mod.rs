@@ -37,16 +37,15 @@ impl Map {
     /// Looks at all pages of `source`. `width` is that of the picture, in pixels.
     ///
     /// # Errors
-    /// A page cannot be read, or `tick`, which is told how many pages were seen, wants no more.
+    /// A page cannot be read.
     pub fn of<S: PageSource, A: PageSource>(
         source: &S,
         against: Option<&A>,
         bands: Vec<Band>,
         width: u64,
-        tick: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<Self> {
         let bands = scaled(bands, draw::width_for_cells(width));
-        let survey = survey::survey(source, against, &bands, tick)?;
+        let survey = survey::survey(source, against, &bands)?;
         Ok(Self {
             bands,
             survey,

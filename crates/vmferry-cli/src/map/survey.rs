@@ -86,12 +86,11 @@ impl Cells {
 /// Looks at every page of `source`; with `against`, at what it was there.
 ///
 /// # Errors
-/// A page cannot be read, or `tick` said that it is enough. It is told how many pages were seen.
+/// A page cannot be read.
 pub(super) fn survey<S: PageSource, A: PageSource>(
     source: &S,
     against: Option<&A>,
     bands: &[(Band, Scale)],
-    tick: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Survey> {
     let page_size = source.page_size();
     let mut pass = Pass {
@@ -111,19 +110,17 @@ pub(super) fn survey<S: PageSource, A: PageSource>(
                 .map(|(band, scale)| Cells::new(band.pages, *scale))
                 .collect(),
         },
-        seen: 0,
-        tick,
     };
     let Some(against) = against else {
-        let mut failed = None;
         source.pages(&|_, _| true, &mut |block, page, content| {
             let class = match content {
                 Page::Zero => Class::Zero,
                 Page::Data(data) => classify(data),
             };
-            flow(pass.found(block, page, class), &mut failed)
+            pass.found(block, page, class);
+            ControlFlow::Continue(())
         })?;
-        return failed.map_or(Ok(pass.survey), Err);
+        return Ok(pass.survey);
     };
     compare(source, against, pass)
 }
@@ -153,7 +150,7 @@ fn compare<S: PageSource, A: PageSource>(
     let mut room = vec![0; size.bytes()];
     let mut failed = None;
     source.pages(&|_, _| true, &mut |block, page, content| {
-        let mut look = || -> Result<()> {
+        let mut look = || -> Result<(), A::Error> {
             seen[block.0].set(page.0);
             let was = match other[block.0] {
                 Some(block) => against.page(block, page, &mut room)?,
@@ -168,10 +165,20 @@ fn compare<S: PageSource, A: PageSource>(
                 (PageKind::Data, Page::Zero) => false,
                 (PageKind::Zero | PageKind::Absent, _) => class == Class::Zero,
             };
-            pass.found(block, page, if same { class } else { Class::Changed })
+            pass.found(block, page, if same { class } else { Class::Changed });
+            Ok(())
         };
-        flow(look(), &mut failed)
+        match look() {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
     })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
     // What only the other one has: here it reads as zero.
     let by_other = other.iter().enumerate();
     let by_other: HashMap<_, _> = by_other
@@ -181,32 +188,24 @@ fn compare<S: PageSource, A: PageSource>(
     let gone = |block, page: PageIndex| {
         ours(block).is_some_and(|at| page.0 < lengths[at] && seen[at].is_clear(page.0))
     };
-    if failed.is_none() {
-        against.pages(&gone, &mut |block, page, content| {
-            let (Page::Data(data), Some(at)) = (content, ours(block)) else {
-                return ControlFlow::Continue(());
-            };
-            if classify(data) == Class::Zero {
-                return ControlFlow::Continue(());
+    against.pages(&gone, &mut |block, page, content| {
+        if let (Page::Data(data), Some(at)) = (content, ours(block)) {
+            if classify(data) != Class::Zero {
+                pass.found(BlockIndex(at), page, Class::Changed);
             }
-            flow(
-                pass.found(BlockIndex(at), page, Class::Changed),
-                &mut failed,
-            )
-        })?;
-    }
-    failed.map_or(Ok(pass.survey), Err)
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(pass.survey)
 }
 
 struct Pass<'a> {
     bands: &'a [(Band, Scale)],
     survey: Survey,
-    seen: u64,
-    tick: &'a mut dyn FnMut(u64) -> Result<()>,
 }
 
 impl Pass<'_> {
-    fn found(&mut self, block: BlockIndex, page: PageIndex, class: Class) -> Result<()> {
+    fn found(&mut self, block: BlockIndex, page: PageIndex, class: Class) {
         if let Some(census) = self.survey.blocks.get_mut(block.0) {
             census.turn(Class::NeverSent, class);
         }
@@ -216,24 +215,6 @@ impl Pass<'_> {
                     cells.add(page, class);
                 }
             }
-        }
-        self.seen += 1;
-        if self.seen % TICK == 0 {
-            return (self.tick)(self.seen);
-        }
-        Ok(())
-    }
-}
-
-/// Pages between two looks at the clock.
-const TICK: u64 = 4096;
-
-fn flow(result: Result<()>, failed: &mut Option<anyhow::Error>) -> ControlFlow<()> {
-    match result {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            *failed = Some(error);
-            ControlFlow::Break(())
         }
     }
 }
@@ -299,7 +280,7 @@ mod tests {
             side: 1,
         };
         let bands: Vec<_> = bands.shown.into_iter().map(|band| (band, scale)).collect();
-        survey(source, against, &bands, &mut |_| Ok(())).unwrap()
+        survey(source, against, &bands).unwrap()
     }
 
     fn counts(census: &Census) -> [u64; Class::ALL.len()] {
@@ -328,14 +309,5 @@ mod tests {
         assert_eq!(counts(&survey.blocks[1]), [2, 1, 0, 1, 0, 4]);
         let survey = look(&here, Some(&here));
         assert_eq!(survey.blocks[1].of(Class::Changed), 0);
-    }
-
-    #[test]
-    fn a_pass_ends_when_it_is_told_to() {
-        let pages: Vec<_> = (0..5000).map(|page| (0, page, 1)).collect();
-        let image = image(&[("a", 5000)], &pages);
-        let stop = &mut |seen| Err(anyhow!("enough after {seen}"));
-        let error = survey::<_, Image>(&image, None, &[], stop).unwrap_err();
-        assert_eq!(error.to_string(), "enough after 4096");
     }
 }

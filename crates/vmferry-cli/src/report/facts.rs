@@ -1,7 +1,6 @@
 //! What there is to say of a state before any of it is shown: what it is, and what is to be known about it.
 
 use vmferry::ram::PageSource;
-use vmferry::wire::configuration::X_IGNORE_SHARED;
 use vmferry_store::Manifest;
 
 use crate::machine::shell_words;
@@ -109,8 +108,7 @@ pub(super) fn warnings(saved: &Saved) -> Vec<String> {
                 .into(),
         );
     }
-    let configuration = state.configuration.as_ref();
-    if configuration.is_some_and(|c| c.has_capability(X_IGNORE_SHARED)) {
+    if state.lacks_shared_memory() {
         warnings.push(
             "It was made with capability 'x-ignore-shared': the machine's shared memory is not in it.".into(),
         );

@@ -10,10 +10,10 @@ pub mod known;
 pub mod layout;
 pub mod listing;
 pub mod mode;
-pub mod named;
 mod path;
 pub mod ranges;
 pub mod scan;
+pub mod scanned;
 mod seen;
 mod text;
 

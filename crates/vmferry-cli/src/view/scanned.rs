@@ -1,9 +1,8 @@
-//! What a person named, opened for one pass: a file, standard input, or a checkpoint.
-
-use std::fs::File;
+//! A stream that was read in one pass, as far as it goes.
 
 use anyhow::{Result, anyhow};
-use vmferry::container::{Container, Findings, Opened, OpenedChannel, read_out};
+use serde::Serialize;
+use vmferry::container::{Container, Findings, OpenedChannel, read_out};
 use vmferry::error::{Error, FormatError, FormatErrorKind};
 use vmferry::load::{
     ChannelName, Channels, LoadError, Mode, Options, OtherSections, Summary, VmDescRule,
@@ -11,27 +10,9 @@ use vmferry::load::{
 };
 use vmferry::ram::BlockIndex;
 use vmferry::wire::header;
-use vmferry_store::Checkpoint;
 
 use super::scan::Scan;
-use crate::args::Global;
-use crate::place::{Found, Part, find};
-use serde::Serialize;
-
-/// A saved state that can be looked at once, from its beginning to its end.
-pub enum Named {
-    /// A stream, in a file or a pipe.
-    Stream(Box<Stream>),
-    /// A checkpoint.
-    Checkpoint(Box<Checkpoint>),
-}
-
-/// A stream that was opened.
-pub struct Stream {
-    opened: Opened,
-    name: String,
-    file_size: Option<u64>,
-}
+use crate::place::Stream;
 
 /// A stream that was read.
 pub struct Scanned<'p> {
@@ -59,6 +40,70 @@ pub struct Channel {
     pub bytes: u64,
 }
 
+impl<'p> Scanned<'p> {
+    /// Reads all that can be read of it, and notes what was assumed. Pages of a mapped-ram file are left
+    /// unread.
+    ///
+    /// # Errors
+    /// It does not even begin as a stream.
+    pub(crate) fn rescue(stream: Stream, progress: &'p mut dyn FnMut(u64)) -> Result<Self> {
+        let scan = Scan::new(progress).skip_mapped_pages();
+        Self::of(stream, scan, Mode::Rescue)
+    }
+
+    /// Reads it to its end, or to where it is wrong, as QEMU would.
+    ///
+    /// # Errors
+    /// It does not even begin as a stream.
+    pub(crate) fn read(stream: Stream, progress: &'p mut dyn FnMut(u64)) -> Result<Self> {
+        Self::of(stream, Scan::new(progress), Mode::Strict)
+    }
+
+    fn of(stream: Stream, mut scan: Scan<'p>, mode: Mode) -> Result<Self> {
+        let options = Options {
+            mode,
+            other_sections: OtherSections::PassOver,
+            vmdesc: VmDescRule::Optional,
+            file_offset: stream.opened.file_offset,
+            ..Options::default()
+        };
+        let Stream { opened, name, .. } = stream;
+        let names: Vec<_> = opened.beside.iter().map(|beside| beside.name).collect();
+        let findings = opened.findings.clone();
+        let (container, mut channels, _) = opened.into_parts();
+        let outcome = load_channels(&mut channels, &mut scan, &options);
+        let outcome = outcome.map_err(|error| match error {
+            LoadError::Read(error) => error,
+            LoadError::Visitor(never) => match never {},
+        });
+        let outcome = outcome.and_then(|summary| {
+            read_out(&mut channels, &findings)?;
+            Ok(summary)
+        });
+        let is_bare = matches!(container, Container::Stream { .. });
+        match outcome {
+            // Where not even the header is one, there is nothing to describe.
+            Err(Error::Format(error)) if is_bare && error.at < header::LEN as u64 => {
+                let error = match names.is_empty() {
+                    true => anyhow::Error::from(error).context("this is no migration stream"),
+                    // Each may be sound: they were put together wrongly.
+                    false => {
+                        anyhow!("{error}").context("these are not the channels of one migration")
+                    }
+                };
+                Err(error.context(format!("cannot look into {name}")))
+            }
+            outcome => Ok(Self {
+                container,
+                scan,
+                channels: channels_beside(&names, &channels),
+                findings,
+                outcome,
+            }),
+        }
+    }
+}
+
 impl Scanned<'_> {
     /// What is wrong with the stream, unless it only ends where what it is wrapped in is damaged.
     pub fn stream_error(&self) -> Option<&Error> {
@@ -82,109 +127,6 @@ impl Scanned<'_> {
         self.channels.is_empty()
             && (empty || moved)
             && blocks.any(|block| scan.missing(block).is_some_and(|pages| pages > 0))
-    }
-}
-
-impl Named {
-    /// Opens `-` for standard input, a file, or a checkpoint `VM[@ID]`.
-    ///
-    /// # Errors
-    /// There is no such thing, or it is not one of these.
-    pub fn open(global: &Global, what: &str) -> Result<Self> {
-        match find(global.store.as_deref(), what, "a stream")? {
-            Found::File(file, name, part) => Self::file(file, &name, &part),
-            Found::Checkpoint(checkpoint) => Ok(Self::Checkpoint(checkpoint)),
-        }
-    }
-
-    /// How many bytes there are to be read, where that is known.
-    pub fn size(&self) -> Option<u64> {
-        match self {
-            Self::Stream(stream) => stream.file_size(),
-            Self::Checkpoint(_) => None,
-        }
-    }
-
-    fn file(file: File, what: &str, part: &Part) -> Result<Self> {
-        // What is wrong is described, too.
-        let (opened, file_size) = part.open(file, what, Mode::Rescue)?;
-        Ok(Self::Stream(Box::new(Stream {
-            opened,
-            name: what.to_owned(),
-            file_size,
-        })))
-    }
-}
-
-impl Stream {
-    /// Bytes of its file, or of its files, where there are such.
-    pub fn file_size(&self) -> Option<u64> {
-        self.file_size
-    }
-
-    /// Reads all that can be read of it, and notes what was assumed. Pages of a mapped-ram file are left
-    /// unread.
-    ///
-    /// # Errors
-    /// It does not even begin as a stream.
-    pub fn rescue(self, progress: &mut dyn FnMut(u64)) -> Result<Scanned<'_>> {
-        self.scan(Scan::new(progress).skip_mapped_pages(), Mode::Rescue)
-    }
-
-    /// Reads it to its end, or to where it is wrong, as QEMU would.
-    ///
-    /// # Errors
-    /// It does not even begin as a stream.
-    pub fn read(self, progress: &mut dyn FnMut(u64)) -> Result<Scanned<'_>> {
-        self.scan(Scan::new(progress), Mode::Strict)
-    }
-
-    fn scan(self, mut scan: Scan<'_>, mode: Mode) -> Result<Scanned<'_>> {
-        let options = Options {
-            mode,
-            other_sections: OtherSections::PassOver,
-            vmdesc: VmDescRule::Optional,
-            file_offset: self.opened.file_offset,
-            ..Options::default()
-        };
-        let names: Vec<_> = self
-            .opened
-            .beside
-            .iter()
-            .map(|beside| beside.name)
-            .collect();
-        let findings = self.opened.findings.clone();
-        let (container, mut channels, _) = self.opened.into_parts();
-        let outcome = load_channels(&mut channels, &mut scan, &options);
-        let outcome = outcome.map_err(|error| match error {
-            LoadError::Read(error) => error,
-            LoadError::Visitor(never) => match never {},
-        });
-        let outcome = outcome.and_then(|summary| {
-            read_out(&mut channels, &findings)?;
-            Ok(summary)
-        });
-        let is_bare = matches!(container, Container::Stream { .. });
-        match outcome {
-            // Where not even the header is one, there is nothing to describe.
-            Err(Error::Format(error)) if is_bare && error.at < header::LEN as u64 => {
-                let error = match names.is_empty() {
-                    true => anyhow::Error::from(error).context("this is no migration stream"),
-                    // Each may be sound: they were put together wrongly.
-                    false => {
-                        anyhow!("{error}").context("these are not the channels of one migration")
-                    }
-                };
-                Err(error.context(format!("cannot look into {}", self.name)))
-            }
-            outcome => Ok(Scanned {
-                container,
-                scan,
-                channels: channels_beside(&names, &channels),
-                findings,
-                outcome,
-            }),
-        }
     }
 }
 

@@ -15,20 +15,19 @@ use vmferry_store::{Details, SaveOptions, VmName, Writer};
 use super::Convert;
 use super::file::Written;
 use super::libvirt::domain_name;
-use super::watched::Watched;
 use crate::args::Global;
 use crate::saved::Saved;
 use crate::store;
+use crate::watch::Watched;
 
 pub(super) fn write(
     global: &Global,
     convert: &Convert,
     saved: &Saved,
     state: &MachineState,
-    source: &Watched<'_>,
+    source: &Watched<'_, Saved>,
 ) -> Result<Written> {
-    let shared = state.configuration.as_ref();
-    if shared.is_some_and(|c| c.has_capability(configuration::X_IGNORE_SHARED)) {
+    if state.lacks_shared_memory() {
         bail!(
             "the machine was saved with capability 'x-ignore-shared': its shared memory is not there, so it would \
              make no whole checkpoint"
@@ -39,7 +38,7 @@ pub(super) fn write(
     let store = store::open_or_create(global.store.as_deref())?;
     let mut writer = store.save(vm, &SaveOptions::default())?;
     fill(&mut writer, state, source)?;
-    source.interrupted()?;
+    source.watch().interrupted()?;
     let mut details = details(saved);
     details.machine.run_state = state.run_state().map(str::to_owned);
     details.save.duration_us = u64::try_from(began.elapsed().as_micros()).ok();
@@ -51,7 +50,7 @@ pub(super) fn write(
 }
 
 /// Shows the machine to the store, as its stream would have.
-fn fill(writer: &mut Writer, state: &MachineState, source: &Watched<'_>) -> Result<()> {
+fn fill(writer: &mut Writer, state: &MachineState, source: &Watched<'_, Saved>) -> Result<()> {
     if let Some(configuration) = &state.configuration {
         writer.configuration(&stream_configuration(configuration))?;
     }

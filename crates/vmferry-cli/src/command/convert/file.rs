@@ -8,13 +8,15 @@ use vmferry::channel;
 use vmferry::container::libvirt::WriteError;
 use vmferry::error::Error;
 use vmferry::machine::MachineState;
+use vmferry::ram::PageError;
 use vmferry::save::{self, SaveError};
 use vmferry::stream::{StreamError, Writer};
 
-use super::watched::{Watched, WatchedError};
 use super::{Convert, piped};
 use crate::command::serve::{stream_config, take_stdout};
 use crate::output::{Existing, Output, What, cannot_write};
+use crate::saved::Saved;
+use crate::watch::Watched;
 
 /// What was written, and its bytes where they are known.
 pub(super) type Written = (String, Option<u64>);
@@ -22,7 +24,7 @@ pub(super) type Written = (String, Option<u64>);
 pub(super) fn stream(
     convert: &Convert,
     state: &MachineState,
-    source: &Watched<'_>,
+    source: &Watched<'_, Saved>,
 ) -> Result<Written> {
     if piped(convert) {
         let mut writer = Writer::with_config(take_stdout()?, &stream_config());
@@ -42,7 +44,7 @@ pub(super) fn stream(
 pub(super) fn mapped_ram(
     convert: &Convert,
     state: &MachineState,
-    source: &Watched<'_>,
+    source: &Watched<'_, Saved>,
 ) -> Result<Written> {
     to_file(convert, |file| {
         let mut writer = Writer::with_config(channel::File::new(file), &stream_config());
@@ -70,8 +72,8 @@ pub(super) fn to_file(
 /// An error with the name of the file, where writing that is what failed.
 fn named(error: anyhow::Error, path: &Path) -> anyhow::Error {
     let of_stream =
-        |error: &SaveError<WatchedError>| matches!(error, SaveError::Send(Error::Stream(_)));
-    let of_image = |error: &WriteError<WatchedError>| match error {
+        |error: &SaveError<PageError>| matches!(error, SaveError::Send(Error::Stream(_)));
+    let of_image = |error: &WriteError<PageError>| match error {
         WriteError::Stream(error) => of_stream(error),
         WriteError::File(_) => true,
         _ => false,

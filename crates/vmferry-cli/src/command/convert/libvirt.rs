@@ -8,15 +8,15 @@ use vmferry::machine::MachineState;
 
 use super::Convert;
 use super::file::{Written, to_file};
-use super::watched::Watched;
 use crate::args::ImageFormat;
 use crate::saved::Saved;
+use crate::watch::Watched;
 
 pub(super) fn write(
     convert: &Convert,
     saved: &Saved,
     state: &MachineState,
-    source: &Watched<'_>,
+    source: &Watched<'_, Saved>,
 ) -> Result<Written> {
     let image = image(convert, saved, state)?;
     to_file(convert, |file| {
@@ -46,7 +46,7 @@ fn image(convert: &Convert, saved: &Saved, state: &MachineState) -> Result<libvi
         bail!(
             "a libvirt save image holds the domain's XML, and {} has none: give it with --xml \
              ('virsh dumpxml DOMAIN' or 'virsh save-image-dumpxml FILE' prints it)",
-            vmferry::machine::SavedState::kept_in(saved)
+            saved.kept_in()
         );
     }
     let format = convert.image_format.unwrap_or(ImageFormat::Raw);

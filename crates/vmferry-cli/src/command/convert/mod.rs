@@ -3,7 +3,6 @@
 mod checkpoint;
 mod file;
 mod libvirt;
-mod watched;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use vmferry::container::Container;
-use vmferry::machine::{MachineState, SavedState};
+use vmferry::machine::MachineState;
 use vmferry::ram::PageSource;
 use vmferry::wire::dirty_bitmap;
 
@@ -20,7 +19,7 @@ use crate::devices_alone::has_memory;
 use crate::output::{Existing, Output, What};
 use crate::saved::Saved;
 use crate::ui;
-use watched::Watched;
+use crate::watch::{Watch, Watching};
 
 /// What was made of what.
 #[derive(Debug, Serialize)]
@@ -43,6 +42,12 @@ struct Report<'a> {
     bytes: Option<u64>,
 }
 
+/// What is shown of its progress.
+const WATCHING: Watching = Watching {
+    command: "convert",
+    done: "converted",
+};
+
 /// Runs it.
 ///
 /// # Errors
@@ -53,7 +58,9 @@ pub fn run(global: &Global, convert: &Convert) -> Result<ExitCode> {
     has_memory(&saved)?;
     leave_out(&saved)?;
     let state = state(&saved);
-    let watched = Watched::new(&saved, global.progress_style())?;
+    let total = saved.blocks().total_length();
+    let watch = Watch::new(global.progress_style(), WATCHING, total)?;
+    let watched = watch.over(&saved);
     let written = match convert.to {
         Form::Checkpoint => checkpoint::write(global, convert, &saved, &state, &watched),
         Form::Stream => file::stream(convert, &state, &watched),
@@ -61,9 +68,10 @@ pub fn run(global: &Global, convert: &Convert) -> Result<ExitCode> {
         Form::Libvirt => libvirt::write(convert, &saved, &state, &watched),
     };
     // Whatever came of it, a signal is why.
-    watched.interrupted()?;
+    watch.interrupted()?;
     let (output, bytes) = written?;
-    let pages = watched.finish();
+    let pages = watch.pages();
+    drop(watch);
     if piped(convert) {
         return Ok(ExitCode::SUCCESS);
     }

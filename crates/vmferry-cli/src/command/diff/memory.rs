@@ -10,13 +10,13 @@ use std::thread;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use vmferry::ram::layout::Layout;
-use vmferry::ram::{BlockIndex, PageSource};
+use vmferry::ram::{BlockIndex, PageError, PageSource};
 
 use super::change::{Change, Counts, List};
 use super::piece::{Pair, pieces};
 use super::sides::Sides;
 use crate::args::Global;
-use crate::saved::{Saved, SavedError};
+use crate::saved::Saved;
 use crate::ui::PassProgress;
 use crate::view::layout::{layout, segment_of};
 use crate::view::ranges::{self, Range};
@@ -186,7 +186,7 @@ fn all_pieces(
     new: &Saved,
     list: List,
     pairs: &[Pair<'_>],
-) -> Result<Vec<Found>, SavedError> {
+) -> Result<Vec<Found>, PageError> {
     let pieces = pieces(old, new, pairs);
     let page = new.page_size().bytes() as u64;
     let total = pieces.iter().map(|piece| piece.pages * page).sum();
@@ -226,7 +226,7 @@ fn all_pieces(
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         });
-        results.collect::<Result<Vec<_>, SavedError>>()
+        results.collect::<Result<Vec<_>, PageError>>()
     });
     let mut found: Vec<_> = results?.into_iter().flatten().collect();
     found.sort_unstable_by_key(|(number, _)| *number);

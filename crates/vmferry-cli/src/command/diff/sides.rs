@@ -3,12 +3,12 @@
 
 use std::ops::ControlFlow;
 
-use vmferry::ram::{Page, PageIndex, PageSource, is_zero};
+use vmferry::ram::{Page, PageError, PageIndex, PageSource, is_zero};
 use vmferry_store::{Checkpoint, PageIdentity};
 
 use super::change::{Change, Counts, List};
 use super::piece::{Pair, Piece};
-use crate::saved::{Saved, SavedError};
+use crate::saved::Saved;
 use crate::view::ranges::{self, Range};
 
 /// Both sides, as one thread asks them.
@@ -41,7 +41,7 @@ impl<'a> Sides<'a> {
         &mut self,
         pair: &Pair<'_>,
         piece: Piece,
-    ) -> Result<(Counts, Vec<Range<Change>>), SavedError> {
+    ) -> Result<(Counts, Vec<Range<Change>>), PageError> {
         self.changes.clear();
         match self.digests {
             Some((old, new)) => self.compare_digests(old, new, pair, piece)?,
@@ -63,17 +63,17 @@ impl<'a> Sides<'a> {
         new: &Checkpoint,
         pair: &Pair<'_>,
         piece: Piece,
-    ) -> Result<(), SavedError> {
+    ) -> Result<(), PageError> {
         for page in (piece.first..piece.first + piece.pages).map(PageIndex) {
-            let was = old.identity(pair.old, page)?;
-            let is = new.identity(pair.new, page)?;
+            let was = old.identity(pair.old, page).map_err(PageError::new)?;
+            let is = new.identity(pair.new, page).map_err(PageError::new)?;
             let holds = |page| matches!(page, PageIdentity::Data(_));
             self.changes.push(change(holds(was), holds(is), was == is));
         }
         Ok(())
     }
 
-    fn compare_pages(&mut self, pair: &Pair<'_>, piece: Piece) -> Result<(), SavedError> {
+    fn compare_pages(&mut self, pair: &Pair<'_>, piece: Piece) -> Result<(), PageError> {
         let page_len = self.new.page_size().bytes();
         let pages = PageIndex(piece.first)..PageIndex(piece.first + piece.pages);
         // A piece is small.

@@ -12,12 +12,14 @@ use vmferry_store::{Checkpoint, Manifest};
 use super::block::{Block, Encoded};
 use crate::devices_alone::{DEVICES_ALONE, is_devices_alone};
 use crate::exit;
+use crate::place::Target;
 use crate::ui;
 use crate::view::container::Wrapping;
 use crate::view::layout::{self, Placed};
 use crate::view::listing::Listing;
-use crate::view::named::{Channel, Named, Scanned};
+
 use crate::view::scan::{SectionPlace, encoding_name};
+use crate::view::scanned::{Channel, Scanned};
 
 /// A saved state, without its pages.
 pub(super) struct Contents {
@@ -127,10 +129,10 @@ impl fmt::Display for Trouble {
 
 impl Contents {
     /// Reads all of it.
-    pub(super) fn read(named: Named, progress: &mut dyn FnMut(u64)) -> Result<Self> {
-        match named {
-            Named::Stream(stream) => Ok(Self::of_stream(stream.rescue(progress)?)),
-            Named::Checkpoint(checkpoint) => Self::of_checkpoint(&checkpoint),
+    pub(super) fn read(target: Target, progress: &mut dyn FnMut(u64)) -> Result<Self> {
+        match target {
+            Target::Stream(stream) => Ok(Self::of_stream(Scanned::rescue(*stream, progress)?)),
+            Target::Checkpoint(checkpoint) => Self::of_checkpoint(&checkpoint),
         }
     }
 

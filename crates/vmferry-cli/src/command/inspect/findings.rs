@@ -11,7 +11,7 @@ use crate::ui;
 use crate::view::container::Wrapping;
 use crate::view::layout::Placed;
 use crate::view::listing::Listed;
-use crate::view::named::Channel;
+use crate::view::scanned::Channel;
 
 /// What there is to say, of a stream or of a checkpoint.
 #[derive(Debug, Serialize)]

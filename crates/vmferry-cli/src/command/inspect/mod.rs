@@ -11,13 +11,13 @@ mod text;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use vmferry::load::Mode;
 
 use crate::args::{Global, Inspect};
 use crate::damage::is_damage;
 use crate::exit;
-use crate::place::SEVERAL_CHANNELS;
+use crate::place::{self, SEVERAL_CHANNELS};
 use crate::ui::{self, PassProgress};
-use crate::view::named::Named;
 use contents::Contents;
 
 /// Runs it.
@@ -26,15 +26,22 @@ use contents::Contents;
 /// There is nothing of this name, or it cannot be read. A stream that is wrong is described as far
 /// as it goes.
 pub fn run(global: &Global, inspect: &Inspect) -> Result<ExitCode> {
-    let named = match Named::open(global, &inspect.what) {
+    // What is wrong is described, too.
+    let opened = place::open(
+        global.store.as_deref(),
+        &inspect.what,
+        "a stream",
+        Mode::Rescue,
+    );
+    let target = match opened {
         Err(error) if is_damage(&error) => {
             ui::error(&error);
             return Ok(ExitCode::from(exit::DAMAGED));
         }
-        named => named?,
+        target => target?,
     };
-    let mut progress = PassProgress::new(global.progress_style(), "inspect", named.size());
-    let contents = Contents::read(named, &mut |offset| progress.show(offset));
+    let mut progress = PassProgress::new(global.progress_style(), "inspect", target.bytes());
+    let contents = Contents::read(target, &mut |offset| progress.show(offset));
     drop(progress);
     let contents = contents?;
     match (print(global, inspect, &contents), &contents.trouble) {

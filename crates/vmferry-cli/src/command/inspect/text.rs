@@ -9,7 +9,7 @@ use crate::ui::{self, Table};
 use crate::view::devices::Name;
 use crate::view::listing::Listed;
 use crate::view::mode::mode_name;
-use crate::view::named::Channel;
+use crate::view::scanned::Channel;
 
 impl fmt::Display for Findings<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,12 +7,13 @@ mod stream;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use vmferry::load::Mode;
 
 use crate::args::{Global, Verify};
 use crate::damage::{is_damage, is_no_machine, is_of_store};
 use crate::exit;
+use crate::place::{self, Target};
 use crate::ui;
-use crate::view::named::Named;
 use report::Report;
 
 /// Runs it.
@@ -48,8 +49,10 @@ pub fn run(global: &Global, verify: &Verify) -> Result<ExitCode> {
 }
 
 fn look<'a>(global: &Global, verify: &'a Verify) -> Result<Report<'a>> {
-    match Named::open(global, &verify.what)? {
-        Named::Stream(stream) => stream::verify(global, verify, *stream),
-        Named::Checkpoint(checkpoint) => Ok(checkpoint::verify(global, verify, &checkpoint)),
+    // All damages are listed, not only the first one.
+    let store = global.store.as_deref();
+    match place::open(store, &verify.what, "a stream", Mode::Rescue)? {
+        Target::Stream(stream) => stream::verify(global, verify, *stream),
+        Target::Checkpoint(checkpoint) => Ok(checkpoint::verify(global, verify, &checkpoint)),
     }
 }

@@ -8,12 +8,12 @@ use vmferry::ram::BlockIndex;
 use super::report::Report;
 use crate::args::{Global, Verify};
 use crate::devices_alone::{DEVICES_ALONE, is_devices_alone};
-use crate::place::SEVERAL_CHANNELS;
+use crate::place::{SEVERAL_CHANNELS, Stream};
 use crate::ui::{self, PassProgress};
 use crate::view::count;
 use crate::view::devices::{Devices, Undecoded};
-use crate::view::named::{Scanned, Stream};
 use crate::view::scan::{Scan, SectionPlace};
+use crate::view::scanned::Scanned;
 
 /// Verifies it.
 ///
@@ -25,9 +25,9 @@ pub(super) fn verify<'a>(
     stream: Stream,
 ) -> Result<Report<'a>> {
     let mut report = Report::new(verify, "stream");
-    let mut progress = PassProgress::new(global.progress_style(), "verify", stream.file_size());
+    let mut progress = PassProgress::new(global.progress_style(), "verify", stream.bytes);
     let mut show = |offset| progress.show(offset);
-    let scanned = stream.read(&mut show)?;
+    let scanned = Scanned::read(stream, &mut show)?;
     let may_lack_channels = scanned.may_lack_channels();
     if scanned.container.is_compressed() {
         report.set_decompressed();
