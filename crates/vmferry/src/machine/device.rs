@@ -111,6 +111,21 @@ impl DeviceState {
         self
     }
 
+    /// It as a pass shows it: as from a stream that says for certain where it ends, but not where it stood.
+    pub fn section(&self) -> DeviceSection<'_> {
+        DeviceSection {
+            section_id: self.header.section_id,
+            idstr: &self.header.idstr,
+            instance_id: self.header.instance_id,
+            version_id: self.header.version_id,
+            phase: self.phase,
+            split: Split::Vmdesc,
+            payload: self.payload(),
+            element: &self.element,
+            offset: 0,
+        }
+    }
+
     /// Whose state it is.
     pub fn header(&self) -> &SectionHeader {
         &self.header

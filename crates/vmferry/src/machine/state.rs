@@ -40,7 +40,7 @@ impl MachineState {
     /// made of it.
     pub fn lacks_shared_memory(&self) -> bool {
         let configuration = self.configuration.as_ref();
-        configuration.is_some_and(|c| c.has_capability(configuration::X_IGNORE_SHARED))
+        configuration.is_some_and(Configuration::leaves_out_shared_memory)
     }
 
     /// What its machine type decides about a stream, where it names a release.
@@ -65,11 +65,8 @@ impl MachineState {
 
     /// Writes the configuration for a stream with its pages in records, whatever kind it came from.
     pub(crate) fn encode_configuration(&self, sink: &mut impl Sink) {
-        if let Some(mut configuration) = self.configuration.clone() {
-            configuration
-                .capabilities
-                .retain(|capability| capability != configuration::MAPPED_RAM);
-            configuration.encode(sink);
+        if let Some(configuration) = self.configuration.clone() {
+            configuration.without_mapped_ram().encode(sink);
         }
     }
 
@@ -87,7 +84,7 @@ impl MachineState {
     }
 
     /// The devices that stand before the RAM, or those after it.
-    pub(crate) fn devices_of(&self, phase: Phase) -> impl Iterator<Item = &DeviceState> {
+    pub fn devices_of(&self, phase: Phase) -> impl Iterator<Item = &DeviceState> {
         let devices = self.devices.iter();
         devices.filter(move |device| device.phase() == phase)
     }

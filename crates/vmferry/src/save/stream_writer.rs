@@ -6,7 +6,7 @@ use crate::error::{Error, FormatError};
 use crate::machine::{Configuration, MachineState, MeetingPoints, Phase, Rules, ZeroPages};
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource, RamBlocks};
 use crate::wire::command::Command;
-use crate::wire::configuration::{MAPPED_RAM, X_IGNORE_SHARED};
+use crate::wire::configuration::MAPPED_RAM;
 use crate::wire::header;
 use crate::wire::ram::ListFields;
 use crate::wire::section::ElementType;
@@ -114,7 +114,7 @@ impl<'a, K: Outgoing> StreamWriter<'a, K> {
 
     /// Writes the header and the configuration, which decides how the rest looks.
     pub(crate) fn put_configuration(&mut self, configuration: &Configuration) -> Result<(), Error> {
-        if configuration.has_capability(X_IGNORE_SHARED) {
+        if configuration.leaves_out_shared_memory() {
             let what = "memory that was left out of a stream (x-ignore-shared), to be sent on";
             return Err(FormatError::unsupported(0, what).into());
         }

@@ -172,6 +172,19 @@ impl Configuration {
         self.capabilities.iter().any(|name| name == capability)
     }
 
+    /// Whether the stream leaves out the memory that the machine shares with others (`x-ignore-shared`).
+    pub fn leaves_out_shared_memory(&self) -> bool {
+        self.has_capability(X_IGNORE_SHARED)
+    }
+
+    /// The same for a stream with its pages in records, whatever kind of stream or file it came from.
+    #[must_use]
+    pub fn without_mapped_ram(mut self) -> Self {
+        self.capabilities
+            .retain(|capability| capability != MAPPED_RAM);
+        self
+    }
+
     /// The target page size: what the stream says, else that of x86.
     pub fn page_size(&self) -> PageSize {
         self.target_page_bits

@@ -6,9 +6,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use vmferry::container::Container;
 use vmferry::load::Visitor;
-use vmferry::machine::{DeviceSection, DeviceState, MachineState, Phase, Split};
+use vmferry::machine::{MachineState, Phase};
 use vmferry::ram::PageSource;
-use vmferry::wire::configuration;
 use vmferry_store::manifest::{Machine, SaveRecord};
 use vmferry_store::{Details, SaveOptions, VmName, Writer};
 
@@ -52,15 +51,12 @@ pub(super) fn write(
 /// Shows the machine to the store, as its stream would have.
 fn fill(writer: &mut Writer, state: &MachineState, source: &Watched<'_, Saved>) -> Result<()> {
     if let Some(configuration) = &state.configuration {
-        writer.configuration(&stream_configuration(configuration))?;
+        // A checkpoint's pages are in records of a stream, wherever they came from.
+        writer.configuration(&configuration.clone().without_mapped_ram())?;
     }
     writer.ram_blocks(source.blocks(), source.page_size())?;
-    let of_phase = |phase| {
-        let devices = state.devices.iter();
-        devices.filter(move |device| device.phase() == phase)
-    };
-    for device in of_phase(Phase::Early) {
-        writer.device(&section(device))?;
+    for device in state.devices_of(Phase::Early) {
+        writer.device(&device.section())?;
     }
     let mut put = Ok(());
     source.pages(&|_, _| true, &mut |block, page, content| {
@@ -71,37 +67,13 @@ fn fill(writer: &mut Writer, state: &MachineState, source: &Watched<'_, Saved>) 
         }
     })?;
     put?;
-    for device in of_phase(Phase::Device) {
-        writer.device(&section(device))?;
+    for device in state.devices_of(Phase::Device) {
+        writer.device(&device.section())?;
     }
     if let Some(json) = &state.vmdesc {
         writer.vmdesc(json)?;
     }
     Ok(())
-}
-
-/// A checkpoint's pages are in records of a stream, wherever they came from.
-fn stream_configuration(
-    configuration: &configuration::Configuration,
-) -> configuration::Configuration {
-    let mut configuration = configuration.clone();
-    let capabilities = &mut configuration.capabilities;
-    capabilities.retain(|capability| capability != configuration::MAPPED_RAM);
-    configuration
-}
-
-fn section(device: &DeviceState) -> DeviceSection<'_> {
-    DeviceSection {
-        section_id: device.header().section_id,
-        idstr: &device.header().idstr,
-        instance_id: device.header().instance_id,
-        version_id: device.header().version_id,
-        phase: device.phase(),
-        split: Split::Vmdesc,
-        payload: device.payload(),
-        element: device.element(),
-        offset: 0,
-    }
 }
 
 fn name(convert: &Convert, saved: &Saved) -> Result<VmName> {

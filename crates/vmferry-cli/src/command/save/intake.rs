@@ -10,7 +10,7 @@ use vmferry::load::{
 use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::stream::Reader;
-use vmferry::wire::{configuration, dirty_bitmap, globalstate};
+use vmferry::wire::{dirty_bitmap, globalstate};
 use vmferry_store::{Progress, StoreError, Writer};
 
 /// A stream on its way into the store.
@@ -109,7 +109,7 @@ impl Visitor for StoreVisitor {
     type Error = IntakeError;
 
     fn configuration(&mut self, configuration: &Configuration) -> Result<(), IntakeError> {
-        if configuration.has_capability(configuration::X_IGNORE_SHARED) {
+        if configuration.leaves_out_shared_memory() {
             return Err(IntakeError::SharedMemoryLeftOut);
         }
         Ok(self.writer.configuration(configuration)?)
@@ -179,5 +179,53 @@ impl Visitor for StoreVisitor {
 
     fn assumption(&mut self, assumption: &Assumption) -> Result<(), IntakeError> {
         Ok(self.writer.assumption(assumption)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, Write};
+
+    use vmferry::channel::File;
+    use vmferry::load::Image;
+    use vmferry::ram::RamBlock;
+    use vmferry_store::{SaveOptions, Store};
+
+    use super::*;
+
+    #[test]
+    fn progress_is_in_pages_of_the_machine() {
+        let page_size = PageSize::new(64 << 10).unwrap();
+        let block = RamBlock {
+            idstr: "ram".into(),
+            used_length: 3 << 16,
+            host_page_size: None,
+        };
+        let mut machine = Image::default();
+        machine.state.configuration = Some(Configuration {
+            machine: "virt-7.2".into(),
+            target_page_bits: Some(16),
+            capabilities: Vec::new(),
+            uuid: None,
+        });
+        let Ok(()) = machine.ram_blocks(&[block].into_iter().collect(), page_size);
+        for page in 0..3 {
+            machine.put(BlockIndex(0), PageIndex(page), Page::Zero);
+        }
+        let mut stream = Vec::new();
+        vmferry::save::precopy(&mut stream, &machine.state, &machine, &mut |_| {}).unwrap();
+
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_or_create(folder.path().join("store")).unwrap();
+        let options = SaveOptions::default();
+        let writer = store.save("vm".parse().unwrap(), &options).unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&stream).unwrap();
+        file.rewind().unwrap();
+        let intake = Intake::start(File::new(file), writer).unwrap();
+        // It has no description, so it is not taken in the end.
+        drop(intake.done().recv().unwrap());
+        assert_eq!(intake.progress().counters().pages, 3);
+        assert_eq!(intake.page_bytes(), 64 << 10);
     }
 }
