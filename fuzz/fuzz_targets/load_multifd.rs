@@ -8,6 +8,7 @@ mod channels;
 
 use libfuzzer_sys::fuzz_target;
 use vmferry::load::{Channels, Image, Options, VmDescRule, load_channels, load_live};
+use vmferry::progress::Progress;
 use vmferry::save::{self, MultifdOptions};
 use vmferry::stream::AbortHandle;
 use vmferry::wire::SliceSource;
@@ -44,7 +45,7 @@ fuzz_target!(|bytes: &[u8]| {
         state,
         &with,
         &AbortHandle::default(),
-        &mut |_| {},
+        &Progress::default(),
     )
     .expect("memory takes all");
     let mut again = Channels::new(SliceSource::new(&main));

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 
 use libfuzzer_sys::fuzz_target;
 use vmferry::load::{Image, Mode, Options, Origin, Visitor, VmDescRule, load};
-use vmferry::machine::DeviceSection;
+use vmferry::progress::Progress;
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::save::{self, SaveError};
 use vmferry::wire::{SliceSource, limits, xbzrle};
@@ -112,7 +112,7 @@ fuzz_target!(|bytes: &[u8]| {
         let mut image = Image::default();
         load(&mut SliceSource::new(bytes), &mut image, &options).expect("it was loaded before");
         let mut again = Vec::new();
-        match save::precopy(&mut again, &image.state, &image, &mut |_| {}) {
+        match save::precopy(&mut again, &image.state, &image, &Progress::default()) {
             Ok(()) => {}
             Err(SaveError::SharedMemoryLeftOut) => continue,
             Err(error) => panic!("memory takes all: {error}"),

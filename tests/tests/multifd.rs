@@ -6,6 +6,7 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use vmferry::load::{Image, Options, Summary, load_live};
+use vmferry::progress::Progress;
 use vmferry::ram::{PageIndex, PageKind, PageSource};
 use vmferry::save::{self, MultifdOptions};
 use vmferry::stream::{AbortHandle, Writer};
@@ -69,7 +70,14 @@ fn sent(spec: &Spec, image: &Image, channels: usize, method: Method) -> Result<G
     let abort = handles.fold(AbortHandle::default(), |all, other| all.and(&other));
     let state = (&image.state, image);
     let options = MultifdOptions::new(method);
-    let result = save::multifd(&mut main, &mut others, state, &options, &abort, &mut |_| {});
+    let result = save::multifd(
+        &mut main,
+        &mut others,
+        state,
+        &options,
+        &abort,
+        &Progress::default(),
+    );
     guest.told(result.map_err(Into::into))?;
     for other in others {
         other.close()?;

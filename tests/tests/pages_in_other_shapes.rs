@@ -12,6 +12,7 @@ use serde_json::json;
 use vmferry::channel;
 use vmferry::load::{Image, Options, Summary, load};
 use vmferry::machine::Phase;
+use vmferry::progress::Progress;
 use vmferry::ram::{Page, PageIndex, PageKind, PageSource};
 use vmferry::save;
 use vmferry::stream::{Reader, Writer};
@@ -121,7 +122,7 @@ fn moves_as((spec, source): (Spec, Guest), capabilities: &[&str]) -> Result<Summ
 
     // Written again, each page once and as it is.
     let mut written = Vec::new();
-    save::precopy(&mut written, &image.state, &image, &mut |_| {})?;
+    save::precopy(&mut written, &image.state, &image, &Progress::default())?;
     std::fs::write(&stream, &written)?;
     let restored = loaded(&spec, &stream, &[])?;
     has_the_memory_of(&restored, &image)?;
@@ -174,7 +175,13 @@ fn a_guest_whose_pages_are_written_as_differences_goes_on() -> Result<()> {
             before.put(ram, PageIndex(index), Page::Data(&page));
         }
         let mut written = Vec::new();
-        save::precopy_xbzrle(&mut written, &image.state, &before, &image, &mut |_| {})?;
+        save::precopy_xbzrle(
+            &mut written,
+            &image.state,
+            &before,
+            &image,
+            &Progress::default(),
+        )?;
         std::fs::write(&stream, &written)?;
 
         let (again, summary) = read(&stream)?;
@@ -227,7 +234,7 @@ fn a_mapped_ram_file_of_ours_is_loaded_and_as_sparse_as_that_of_qemu() -> Result
 
     let ours = source.folder().join("ours");
     let mut writer = Writer::new(channel::File::create(&ours)?);
-    save::mapped_ram(&mut writer, &image.state, &image, &mut |_| {})?;
+    save::mapped_ram(&mut writer, &image.state, &image, &Progress::default())?;
     writer.close()?;
     let (again, _) = read(&ours)?;
     ensure!(again == image, "what is read is not what was written");
@@ -249,7 +256,7 @@ fn a_mapped_ram_file_of_ours_is_loaded_and_as_sparse_as_that_of_qemu() -> Result
     let file = File::create_new(&place)?;
     let threads = NonZeroUsize::MIN.saturating_add(2);
     let state = &image.state;
-    save::mapped_ram_parallel(&file, offset, threads, state, &image, &mut |_| {})?;
+    save::mapped_ram_parallel(&file, offset, threads, state, &image, &Progress::default())?;
     let restored = loaded_mapped(&spec, &place, offset)?;
     has_the_memory_of(&restored, &image)?;
     restored.cont()?;
@@ -257,7 +264,7 @@ fn a_mapped_ram_file_of_ours_is_loaded_and_as_sparse_as_that_of_qemu() -> Result
 
     // The same machine as a stream: the capability stays behind.
     let mut stream = Vec::new();
-    save::precopy(&mut stream, &image.state, &image, &mut |_| {})?;
+    save::precopy(&mut stream, &image.state, &image, &Progress::default())?;
     std::fs::write(&ours, &stream)?;
     let restored = loaded(&spec, &ours, &[])?;
     restored.cont()?;
@@ -293,7 +300,7 @@ fn is_read_and_written(spec: &Spec) -> Result<Image> {
     has_the_memory_of(&source, &image)?;
 
     let mut written = Vec::new();
-    save::precopy(&mut written, &image.state, &image, &mut |_| {})?;
+    save::precopy(&mut written, &image.state, &image, &Progress::default())?;
     std::fs::write(&stream, &written)?;
     let (again, _) = read(&stream)?;
     ensure!(again == image, "what is read is not what was written");

@@ -13,6 +13,7 @@ use vmferry::load::{
     load_channels,
 };
 use vmferry::machine::{Configuration, DeviceSection, Split};
+use vmferry::progress::Progress;
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource, RamBlocks};
 use vmferry::save;
 use vmferry::stream::Reader;
@@ -198,7 +199,7 @@ fn rebuilt(release: Release, capabilities: &[&str]) -> Result<(Whole, Summary)> 
 fn goes_on_from(source: &Guest, image: &Image) -> Result<()> {
     has_the_memory_of(source, image)?;
     let mut stream = Vec::new();
-    save::precopy(&mut stream, &image.state, image, &mut |_| {})?;
+    save::precopy(&mut stream, &image.state, image, &Progress::default())?;
     let path = source.folder().join("stream");
     std::fs::write(&path, &stream)?;
     let restored = source.spec().restore(&path)?;

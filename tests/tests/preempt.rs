@@ -3,13 +3,13 @@
 
 use std::fs::File;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::Ordering;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
 use vmferry::channel::{self, Duplex, Socket};
 use vmferry::load::{Image, Options, load};
-use vmferry::postcopy::{self, HostPages, Progress, Unobserved};
+use vmferry::postcopy::{self, HostPages, Unobserved};
+use vmferry::progress::Progress;
 use vmferry::stream::{Reader, Writer};
 use vmferry_tests::{Release, Spec};
 
@@ -47,8 +47,8 @@ fn comes_back(release: Release, machine: &str) -> Result<()> {
     );
     guest.told(served.map_err(Into::into))?;
     guest.wait_until_migrated()?;
-    let asked = progress.on_demand.load(Ordering::Relaxed);
-    let sent = progress.sent.load(Ordering::Relaxed);
+    let asked = progress.on_demand();
+    let sent = progress.sent();
     ensure!(asked > 0 && sent > asked, "{machine}: {asked} of {sent}");
     guest.wait_for_passes(3)?;
     Ok(())

@@ -9,6 +9,7 @@ use anyhow::{Result, bail, ensure};
 use flate2::{Decompress, FlushDecompress};
 use vmferry::load::{Channels, Image, Options, Visitor, VmDescRule, load_channels};
 use vmferry::machine::Configuration;
+use vmferry::progress::Progress;
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlock};
 use vmferry::save::{self, MultifdOptions};
 use vmferry::stream::AbortHandle;
@@ -39,7 +40,7 @@ pub(super) fn run(rounds: usize) -> Result<()> {
             state,
             &options,
             &AbortHandle::default(),
-            &mut |_| {},
+            &Progress::default(),
         )?;
         let channel = channels.remove(0);
         let payloads = payloads(&channel)?;

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use vmferry::load::{Image, Options, Visitor, load};
 use vmferry::machine::DeviceState;
+use vmferry::progress::Progress;
 use vmferry::ram::{BlockIndex, Page, PageSource, RamBlocks};
 use vmferry::save::precopy;
 use vmferry::wire::SliceSource;
@@ -78,7 +79,7 @@ fn stream(golden: &str, what: &[Named]) -> Vec<u8> {
         *description = rename(&json).into_bytes();
     }
     let mut stream = Vec::new();
-    precopy(&mut stream, &image.state, &image, &mut |_| ()).expect("memory takes it");
+    precopy(&mut stream, &image.state, &image, &Progress::default()).expect("memory takes it");
     stream
 }
 

@@ -9,12 +9,12 @@
 //! ```
 
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use vmferry::channel::{Duplex, File, Socket};
 use vmferry::load::{self, Image};
-use vmferry::postcopy::{self, HostPages, Observer, Progress};
+use vmferry::postcopy::{self, HostPages, Observer};
+use vmferry::progress::Progress;
 use vmferry::stream::{Reader, Writer};
 
 struct Narrator(Instant);
@@ -60,8 +60,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     )?;
     println!(
         "{} of {} pages went out because the guest asked for them",
-        progress.on_demand.load(Ordering::Relaxed),
-        progress.sent.load(Ordering::Relaxed),
+        progress.on_demand(),
+        progress.sent(),
     );
     Ok(())
 }

@@ -11,6 +11,7 @@
 //! | [`load`] | a stream is read in one pass and shown to a [`load::Visitor`] |
 //! | [`save`] | a machine is written as a stream |
 //! | [`postcopy`] | a machine runs elsewhere before its pages have arrived |
+//! | [`progress`] | how far the sending of a machine is: [`progress::Progress`] |
 //! | [`relay`] | a stream is written while another one is read |
 //! | [`container`] | what a stream comes wrapped in: compression, libvirt's save images, qcow2 snapshots |
 //! | [`index`] | any page of a saved state, in whatever container it is |
@@ -26,6 +27,7 @@ pub mod index;
 pub mod load;
 pub mod machine;
 pub mod postcopy;
+pub mod progress;
 pub mod ram;
 pub mod relay;
 pub mod save;

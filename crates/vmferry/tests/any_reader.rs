@@ -17,6 +17,7 @@ use vmferry::load::{
     Visitor, VmDescRule, load, load_channels,
 };
 use vmferry::machine::{Configuration, DeviceSection};
+use vmferry::progress::Progress;
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use vmferry::save::precopy;
 use vmferry::stream::{Reader, ReaderConfig, Writer};
@@ -256,7 +257,8 @@ fn a_machine_is_sent_and_read_over_a_socket_that_never_waits() {
             let (_, mut writer) = Socket::from(ours).split();
             writer.set_blocking(Blocking::Never);
             let mut writer = Writer::new(writer);
-            precopy(&mut writer, &machine.state, &machine, &mut |_| ()).expect("it is read");
+            precopy(&mut writer, &machine.state, &machine, &Progress::default())
+                .expect("it is read");
             writer.finish().expect("it is read");
         });
         let mut image = Image::default();

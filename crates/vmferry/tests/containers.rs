@@ -15,6 +15,7 @@ use vmferry::container::{
 use vmferry::index::{Index, IndexError};
 use vmferry::load::{ChannelName, Channels, Image, Options, VmDescRule, load};
 use vmferry::machine::SavedState;
+use vmferry::progress::Progress;
 use vmferry::ram::{Page, PageIndex, PageKind, PageSize, PageSource};
 use vmferry::save;
 use vmferry::stream::{AbortHandle, Reader, Writer};
@@ -183,7 +184,7 @@ fn pages_in_several_channels_stay_where_they_are() {
             machine,
             &options,
             &AbortHandle::default(),
-            &mut |_| {},
+            &Progress::default(),
         );
         written.expect("memory takes all");
         let source = |bytes: &Vec<u8>| Reader::new(channel::Std::new(Cursor::new(bytes.clone())));
@@ -242,8 +243,8 @@ fn a_mapped_ram_file_is_found_at_any_offset_and_read_without_its_pages() {
             let file = file();
             let channel = channel::File::from_offset(file.try_clone().unwrap(), offset).unwrap();
             let mut writer = Writer::new(channel);
-            let (state, progress) = (&expected.state, &mut |_| {});
-            save::mapped_ram_at(&mut writer, offset, state, &expected, progress).unwrap();
+            let (state, progress) = (&expected.state, Progress::default());
+            save::mapped_ram_at(&mut writer, offset, state, &expected, &progress).unwrap();
             writer.close().unwrap();
             let opened = container::open(file.try_clone().unwrap(), offset).unwrap();
             assert_same(&index(opened), &expected, "a mapped-ram file");
@@ -270,7 +271,14 @@ fn a_libvirt_save_image_is_read_as_it_was_written_in_every_format() {
             ..domain()
         };
         let file = file();
-        libvirt::write(&file, &image, &expected.state, &expected, &mut |_| {}).unwrap();
+        libvirt::write(
+            &file,
+            &image,
+            &expected.state,
+            &expected,
+            &Progress::default(),
+        )
+        .unwrap();
         let opened = open(&file).unwrap();
         assert_eq!(opened.container, Container::Libvirt(Box::new(image)));
         assert_eq!(opened.place.is_some(), ["raw", "sparse"].contains(&format));

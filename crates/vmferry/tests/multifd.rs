@@ -13,6 +13,7 @@ use vmferry::channel::{ReadChannel, SegmentMut, Shutdown};
 use vmferry::error::{Error, FormatError};
 use vmferry::load::{Channels, Image, LoadError, Options, Summary, load, load_channels, load_live};
 use vmferry::machine::Rules;
+use vmferry::progress::Progress;
 use vmferry::ram::PageSize;
 use vmferry::relay::{self, Forward};
 use vmferry::save::{self, MultifdOptions, Outgoing, SaveError};
@@ -249,7 +250,7 @@ fn an_error_says_in_which_channel_it_is() {
 fn written(image: &Image, options: &MultifdOptions, channels: usize) -> Golden {
     let mut main = Vec::new();
     let mut others = vec![Vec::new(); channels];
-    let mut told = 0;
+    let progress = Progress::default();
     let state = &image.state;
     let result = save::multifd(
         &mut main,
@@ -257,12 +258,10 @@ fn written(image: &Image, options: &MultifdOptions, channels: usize) -> Golden {
         (state, image),
         options,
         &AbortHandle::default(),
-        &mut |n| {
-            told += n;
-        },
+        &progress,
     );
     result.unwrap();
-    assert!(told > 0);
+    assert!(progress.sent() > 0);
     Golden {
         name: state.configuration.as_ref().unwrap().machine.clone(),
         main,
@@ -366,7 +365,14 @@ fn a_machine_type_that_does_not_tell_its_release_is_written_only_when_somebody_e
     let (mut main, mut others) = (Vec::new(), vec![Vec::new(); 2]);
     let state = (&image.state, &image);
     let abort = AbortHandle::default();
-    let error = save::multifd(&mut main, &mut others, state, &options, &abort, &mut |_| {});
+    let error = save::multifd(
+        &mut main,
+        &mut others,
+        state,
+        &options,
+        &abort,
+        &Progress::default(),
+    );
     assert!(matches!(error, Err(SaveError::Send(_))), "{error:?}");
     assert!(main.is_empty() && others.iter().all(Vec::is_empty));
     options.rules = Some(Rules::of_release(8, 0));
@@ -382,7 +388,14 @@ fn no_channel_and_too_many_are_refused() {
         let state = (&image.state, &image);
         let options = MultifdOptions::default();
         let abort = AbortHandle::default();
-        let error = save::multifd(&mut main, &mut others, state, &options, &abort, &mut |_| {});
+        let error = save::multifd(
+            &mut main,
+            &mut others,
+            state,
+            &options,
+            &abort,
+            &Progress::default(),
+        );
         assert!(matches!(error, Err(SaveError::Send(_))), "{error:?}");
         assert!(main.is_empty());
     }
@@ -494,7 +507,14 @@ fn a_channel_that_takes_no_more_ends_everything_and_its_error_is_told() {
         let abort = Reader::new(counted.clone()).abort_handle();
         let state = (&image.state, &image);
         let options = MultifdOptions::default();
-        let error = save::multifd(&mut main, &mut others, state, &options, &abort, &mut |_| {});
+        let error = save::multifd(
+            &mut main,
+            &mut others,
+            state,
+            &options,
+            &abort,
+            &Progress::default(),
+        );
         let Err(SaveError::Send(error)) = error else {
             panic!("{left}: {error:?}");
         };

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use vmferry::channel;
 use vmferry::load::{Image, Options, load};
+use vmferry::progress::Progress;
 use vmferry::save::{self, SaveError};
 use vmferry::stream::Writer;
 use vmferry::wire::SliceSource;
@@ -34,19 +35,16 @@ fn the_number_of_threads_changes_nothing_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let one = folder.path().join("one");
     let mut writer = Writer::new(channel::File::create(&one).unwrap());
-    save::mapped_ram(&mut writer, &image.state, &image, &mut |_| {}).unwrap();
+    save::mapped_ram(&mut writer, &image.state, &image, &Progress::default()).unwrap();
     writer.close().unwrap();
     let expected = std::fs::read(&one).unwrap();
     for count in [1, 2, 7] {
         let path = folder.path().join(count.to_string());
         let file = File::create(&path).unwrap();
-        let mut pages = 0;
+        let progress = Progress::default();
         let state = &image.state;
-        save::mapped_ram_parallel(&file, 0, threads(count), state, &image, &mut |n| {
-            pages += n;
-        })
-        .unwrap();
-        assert!(pages > 1000, "{pages}");
+        save::mapped_ram_parallel(&file, 0, threads(count), state, &image, &progress).unwrap();
+        assert!(progress.sent() > 1000, "{progress:?}");
         assert!(std::fs::read(&path).unwrap() == expected, "{count} threads");
     }
 }
@@ -59,7 +57,14 @@ fn a_file_that_cannot_be_written_is_an_error_that_says_why() {
     std::fs::write(&path, b"").unwrap();
     let read_only = File::open(&path).unwrap();
     let state = &image.state;
-    let error = save::mapped_ram_parallel(&read_only, 0, threads(3), state, &image, &mut |_| {});
+    let error = save::mapped_ram_parallel(
+        &read_only,
+        0,
+        threads(3),
+        state,
+        &image,
+        &Progress::default(),
+    );
     let Err(SaveError::Send(error)) = error else {
         panic!("{error:?}");
     };

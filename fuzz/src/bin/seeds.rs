@@ -13,6 +13,7 @@ use std::path::Path;
 
 use vmferry::load::{Image, Mode, Options, OtherSections, VmDescRule, load};
 use vmferry::machine::MachineState;
+use vmferry::progress::Progress;
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
 use vmferry::save;
 use vmferry::stream::{Reader, Writer};
@@ -90,7 +91,7 @@ fn mapped_ram(state: &MachineState, blocks: &Thin) -> Result<Vec<u8>, Box<dyn Er
     const BITMAP: usize = 8;
     let path = std::env::temp_dir().join(format!("vmferry-seeds-{}", std::process::id()));
     let mut writer = Writer::new(channel::File::create(&path)?);
-    save::mapped_ram(&mut writer, state, blocks, &mut |_| {})?;
+    save::mapped_ram(&mut writer, state, blocks, &Progress::default())?;
     writer.close()?;
     let file = fs::read(&path)?;
     fs::remove_file(&path)?;
@@ -172,7 +173,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             &mut stream,
             &image.state,
             &thin(&image, usize::MAX, 4096),
-            &mut |_| {},
+            &Progress::default(),
         )
         .is_ok()
         {

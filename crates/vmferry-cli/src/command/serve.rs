@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use vmferry::channel::Fd;
 use vmferry::machine::MachineState;
 use vmferry::postcopy::{self, HostPages, Unobserved};
+use vmferry::progress::Progress;
 use vmferry::ram::PageSource;
 use vmferry::save::{self, SaveError};
 use vmferry::stream::{AbortHandle, Reader, Writer, WriterConfig};
@@ -48,7 +49,7 @@ pub fn run(global: &Global, serve: &Serve) -> Result<ExitCode> {
         lazily(serve, &checkpoint, &state, writer)?;
     } else {
         let mut writer = writer;
-        let sent = save::precopy(&mut writer, &state, &checkpoint, &mut |_| {});
+        let sent = save::precopy(&mut writer, &state, &checkpoint, &Progress::default());
         sent.map_err(|error| match error {
             error @ SaveError::Send(_) => anyhow::Error::from(error)
                 .context("QEMU takes no more of the machine, and says itself why"),
@@ -81,7 +82,7 @@ fn lazily(
     // return path when it sees that.
     let abort = AbortHandle::default();
     let host_pages = host_pages(serve, checkpoint)?;
-    let progress = postcopy::Progress::default();
+    let progress = Progress::default();
     let parts = (writer, reader);
     postcopy::serve(
         state,

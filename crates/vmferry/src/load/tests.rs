@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use super::{Channels, Image, LoadError, Options, VmDescRule, load, load_channels};
 use crate::error::Error;
+use crate::progress::Progress;
 use crate::ram::{BlockIndex, PageIndex, PageKind, PageSource};
 use crate::save::{self, SaveError};
 use crate::wire::configuration::{Configuration, X_IGNORE_SHARED};
@@ -214,7 +215,7 @@ fn a_machine_whose_shared_memory_was_left_out_is_read_but_not_written() {
     stream.push(0);
     let image = read(&stream).unwrap();
     let mut again = Vec::new();
-    let result = save::precopy(&mut again, &image.state, &image, &mut |_| {});
+    let result = save::precopy(&mut again, &image.state, &image, &Progress::default());
     assert!(matches!(result, Err(SaveError::SharedMemoryLeftOut)));
     assert_eq!(again, b"");
 }

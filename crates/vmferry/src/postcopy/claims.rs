@@ -43,11 +43,6 @@ impl Claims {
         }
     }
 
-    /// Target pages in all blocks.
-    pub(super) fn pages(&self) -> u64 {
-        self.blocks.iter().map(|block| block.pages).sum()
-    }
-
     /// Bytes of one host page of a block.
     pub(super) fn host_page_bytes(&self, block: BlockIndex) -> u64 {
         let shift = self.blocks.get(block.0).map_or(0, |block| block.shift);

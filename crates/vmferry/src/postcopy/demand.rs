@@ -3,7 +3,7 @@
 use super::fill::{Group, Sent};
 use super::link::Side;
 use super::opening::DEVICES_LOADED;
-use super::{Job, PostcopyError, Progress};
+use super::{Job, PostcopyError};
 use crate::ram::{BlockIndex, PageIndex, PageSource};
 use crate::save::Outgoing;
 use crate::wire::Source;
@@ -26,7 +26,7 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
                     start,
                     length,
                 } => {
-                    Progress::add(&self.progress.requests, 1);
+                    self.progress.add_request();
                     let pages = self.requested(&mut asked, block, start, length)?;
                     self.answer_one(pages, &mut group).map(|()| false)
                 }
@@ -96,7 +96,7 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
         }
         self.observer.requested(block, page);
         if let Sent::Pages(count) = self.send_group(block, page, group, Side::Demand)? {
-            Progress::add(&self.progress.on_demand, count);
+            self.progress.add_on_demand(count);
         }
         self.observer.answered();
         Ok(())

@@ -3,7 +3,7 @@
 use std::ops::{ControlFlow, Range};
 
 use super::link::{Closed, Sender, Side};
-use super::{Job, PostcopyError, Progress};
+use super::{Job, PostcopyError};
 use crate::error::Error;
 use crate::ram::{BlockIndex, Page, PageIndex, PageKind, PageSource};
 use crate::save::Outgoing;
@@ -139,7 +139,7 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
         });
         sender.end();
         sender.tx.flush().map_err(PostcopyError::Send)?;
-        Progress::add(&self.progress.sent, count);
+        self.progress.add_sent(count);
         batch.clear();
         Ok(())
     }
@@ -206,7 +206,7 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
         }
         sender.end();
         sender.tx.flush().map_err(PostcopyError::Send)?;
-        Progress::add(&self.progress.sent, count);
+        self.progress.add_sent(count);
         Ok(Sent::Pages(count))
     }
 

@@ -40,11 +40,11 @@ mod fill;
 mod link;
 mod opening;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use crate::error::Error;
 use crate::machine::MachineState;
+use crate::progress::Progress;
 use crate::ram::{BlockIndex, PageIndex, PageSource};
 use crate::save::Outgoing;
 use crate::stream::AbortHandle;
@@ -76,25 +76,6 @@ impl HostPages {
     /// The size in bytes of the host pages behind a block.
     pub fn of(&self, block: BlockIndex) -> u64 {
         self.blocks.get(block.0).copied().unwrap_or(self.base)
-    }
-}
-
-/// What a lazy restore has done so far; readable while it goes on.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Pages to send in all.
-    pub total: AtomicU64,
-    /// Pages sent, asked for or not, zeros included.
-    pub sent: AtomicU64,
-    /// Pages sent because the guest waited for them.
-    pub on_demand: AtomicU64,
-    /// Requests that came; some are for pages that were on their way already.
-    pub requests: AtomicU64,
-}
-
-impl Progress {
-    fn add(counter: &AtomicU64, pages: u64) {
-        counter.fetch_add(pages, Ordering::Relaxed);
     }
 }
 
@@ -268,7 +249,6 @@ where
     R: Source + Send,
 {
     let claims = Claims::new(source, host_pages);
-    progress.total.store(claims.pages(), Ordering::Relaxed);
     let ram = opening::send(state, source, host_pages, &mut tx)?;
     observer.package_sent();
 

@@ -11,6 +11,7 @@ use super::{RamWriter, SaveError};
 use crate::channel::{self, SeekChannel, WriteChannel};
 use crate::error::{Error, FormatError};
 use crate::machine::{MachineState, Phase};
+use crate::progress::Progress;
 use crate::ram::{BlockIndex, Page, PageSize, PageSource};
 use crate::stream::{Releaser, StreamError, Writer};
 use crate::wire::mapped_ram::{ALIGNMENT, Bitmap, Header, LEN};
@@ -20,8 +21,8 @@ use crate::wire::{Sink, header};
 const RUN: usize = 1 << 20;
 
 /// Writes a machine as a mapped-ram file: each page at its own place, and holes for zeros. `writer` must
-/// stand at the beginning of the file, and the file be empty. `progress` is told the number of pages
-/// written since it was last called.
+/// stand at the beginning of the file, and the file be empty. `progress` counts the pages
+/// that were written.
 ///
 /// # Errors
 /// As for [`precopy`](super::precopy); and for a machine without a configuration (of a type before
@@ -30,7 +31,7 @@ pub fn mapped_ram<C, M, P>(
     writer: &mut Writer<'_, C, M>,
     state: &MachineState,
     source: &P,
-    progress: &mut dyn FnMut(u64),
+    progress: &Progress,
 ) -> Result<(), SaveError<P::Error>>
 where
     C: WriteChannel + SeekChannel,
@@ -50,7 +51,7 @@ pub fn mapped_ram_at<C, M, P>(
     file_offset: u64,
     state: &MachineState,
     source: &P,
-    progress: &mut dyn FnMut(u64),
+    progress: &Progress,
 ) -> Result<(), SaveError<P::Error>>
 where
     C: WriteChannel + SeekChannel,
@@ -79,7 +80,7 @@ pub fn mapped_ram_parallel<P: PageSource>(
     threads: NonZeroUsize,
     state: &MachineState,
     source: &P,
-    progress: &mut dyn FnMut(u64),
+    progress: &Progress,
 ) -> Result<(), SaveError<P::Error>> {
     let channel = file
         .try_clone()
@@ -194,7 +195,7 @@ fn pages<P: PageSource>(
     runs: &mut (impl Runs + ?Sized),
     source: &P,
     places: &mut [Place],
-    progress: &mut dyn FnMut(u64),
+    progress: &Progress,
 ) -> Result<(), SaveError<P::Error>> {
     let page_size: PageSize = source.page_size();
     // Neighbouring pages on their way to the file, and where they belong.
@@ -212,7 +213,7 @@ fn pages<P: PageSource>(
                     if !run.is_empty() {
                         sent = runs.put(&mut run, run_at);
                     }
-                    progress(std::mem::take(&mut count));
+                    progress.add_sent(std::mem::take(&mut count));
                     run_at = at;
                 }
                 run.extend_from_slice(data);
@@ -228,6 +229,6 @@ fn pages<P: PageSource>(
         sent = runs.put(&mut run, run_at);
     }
     sent.map_err(SaveError::Send)?;
-    progress(count);
+    progress.add_sent(count);
     Ok(())
 }

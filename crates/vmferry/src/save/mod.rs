@@ -10,6 +10,7 @@
 //! ```
 //! use vmferry::load::{Image, Options, Visitor, VmDescRule, load};
 //! use vmferry::machine::{Configuration, DeviceState, Phase};
+//! use vmferry::progress::Progress;
 //! use vmferry::ram::{Page, PageIndex, PageSize, RamBlock, RamBlocks};
 //! use vmferry::save::precopy;
 //! use vmferry::wire::{SliceSource, section::SectionHeader};
@@ -37,7 +38,7 @@
 //! machine.put(ram, PageIndex(7), Page::Data(&[1; 4096]));
 //!
 //! let mut stream = Vec::new();
-//! precopy(&mut stream, &machine.state, &machine, &mut |_| ())?;
+//! precopy(&mut stream, &machine.state, &machine, &Progress::default())?;
 //!
 //! let mut back = Image::default();
 //! let options = Options {
@@ -71,6 +72,7 @@ use std::ops::ControlFlow;
 
 use crate::error::Error;
 use crate::machine::{MachineState, Phase};
+use crate::progress::Progress;
 use crate::ram::{BlockIndex, Page, PageIndex, PageKind, PageSource};
 use crate::wire::command::Command;
 use crate::wire::ram::ListFields;
@@ -138,11 +140,11 @@ pub enum SaveError<P> {
     SharedMemoryLeftOut,
 }
 
-/// Pages in one PART: a point at which errors are noticed and progress is told.
+/// Pages in one PART: a point at which errors are noticed and progress is counted.
 const PART_PAGES: u64 = 4096;
 
 /// Writes a whole stream for a plain `-incoming`: all pages, then the devices, then their
-/// description. `progress` is told the number of pages written since it was last called.
+/// description. `progress` counts the pages that were written.
 ///
 /// # Errors
 /// A page could not be read, or the destination takes no more. What was sent until then is no
@@ -153,7 +155,7 @@ pub fn precopy<K: Outgoing, P: PageSource>(
     sink: &mut K,
     state: &MachineState,
     source: &P,
-    progress: &mut dyn FnMut(u64),
+    progress: &Progress,
 ) -> Result<(), SaveError<P::Error>> {
     let mut stream = Stream::begin(sink, state, source, progress)?;
     stream.pages(source, |ram, sink, block, page, content| {
@@ -175,7 +177,7 @@ pub fn precopy_xbzrle<K: Outgoing, P: PageSource>(
     state: &MachineState,
     before: &P,
     source: &P,
-    progress: &mut dyn FnMut(u64),
+    progress: &Progress,
 ) -> Result<(), SaveError<P::Error>> {
     let mut stream = Stream::begin(sink, state, source, progress)?;
     stream.pages(before, |ram, sink, block, page, content| {
@@ -211,7 +213,7 @@ pub fn precopy_xbzrle<K: Outgoing, P: PageSource>(
 struct Stream<'a, K> {
     sink: &'a mut K,
     ram: RamWriter,
-    progress: &'a mut dyn FnMut(u64),
+    progress: &'a Progress,
 }
 
 impl<'a, K: Outgoing> Stream<'a, K> {
@@ -219,7 +221,7 @@ impl<'a, K: Outgoing> Stream<'a, K> {
         sink: &'a mut K,
         state: &MachineState,
         source: &P,
-        progress: &'a mut dyn FnMut(u64),
+        progress: &'a Progress,
     ) -> Result<Self, SaveError<P::Error>> {
         if state.lacks_shared_memory() {
             return Err(SaveError::SharedMemoryLeftOut);
@@ -258,7 +260,7 @@ impl<'a, K: Outgoing> Stream<'a, K> {
                 in_part += 1;
                 if in_part == PART_PAGES {
                     ram.end(*sink);
-                    progress(in_part);
+                    progress.add_sent(in_part);
                     in_part = 0;
                     sent = sink.check();
                 }
@@ -271,7 +273,7 @@ impl<'a, K: Outgoing> Stream<'a, K> {
         sent.map_err(SaveError::Send)?;
         if in_part > 0 {
             ram.end(*sink);
-            progress(in_part);
+            progress.add_sent(in_part);
         }
         Ok(())
     }

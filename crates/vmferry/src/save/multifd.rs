@@ -10,6 +10,7 @@ use super::stream_writer::{StreamWriter, unknown_rules};
 use super::{MultifdOptions, Outgoing, SaveError};
 use crate::error::{Error, FormatError};
 use crate::machine::{MachineState, Phase, Rules};
+use crate::progress::Progress;
 use crate::ram::PageSource;
 use crate::stream::AbortHandle;
 
@@ -28,7 +29,7 @@ pub fn multifd<K, W, P>(
     (state, source): (&MachineState, &P),
     options: &MultifdOptions,
     abort: &AbortHandle,
-    progress: &mut dyn FnMut(u64),
+    progress: &Progress,
 ) -> Result<(), SaveError<P::Error>>
 where
     K: Outgoing,
@@ -86,7 +87,7 @@ fn send_all<K: Outgoing, P: PageSource>(
     writer: &mut StreamWriter<'_, K>,
     state: &MachineState,
     source: &P,
-    progress: &mut dyn FnMut(u64),
+    progress: &Progress,
 ) -> Result<(), SaveError<P::Error>> {
     /// Pages after which progress is reported.
     const STEP: u64 = 4096;
@@ -98,7 +99,7 @@ fn send_all<K: Outgoing, P: PageSource>(
             sent = writer.put_page(block, page, content);
             count += 1;
             if count == STEP {
-                progress(std::mem::take(&mut count));
+                progress.add_sent(std::mem::take(&mut count));
             }
             match sent {
                 Ok(()) => ControlFlow::Continue(()),
@@ -106,7 +107,7 @@ fn send_all<K: Outgoing, P: PageSource>(
             }
         })
         .map_err(SaveError::Page)?;
-    progress(count);
+    progress.add_sent(count);
     sent.map_err(SaveError::Send)?;
     state
         .devices_of(Phase::Device)

@@ -4,16 +4,15 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
 use vmferry::channel::{Duplex, Socket, SocketWriter};
 use vmferry::load::{Element, ElementKind, Options, Origin, Visitor, VmDescRule, load};
-use vmferry::machine::DeviceSection;
-use vmferry::postcopy::{HostPages, PostcopyError, Progress, Unobserved};
+use vmferry::postcopy::{HostPages, PostcopyError, Unobserved};
 use vmferry::postcopy::{serve, serve_with_preempt};
+use vmferry::progress::Progress;
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageSize, PageSource, RamBlocks};
 use vmferry::stream::{Reader, Writer};
 use vmferry::wire::Source;
@@ -268,8 +267,8 @@ pub(crate) fn restore(
         Outcome {
             served,
             loaded: loaded.join().expect("it does not panic"),
-            sent: progress.sent.load(Ordering::Relaxed),
-            on_demand: progress.on_demand.load(Ordering::Relaxed),
+            sent: progress.sent(),
+            on_demand: progress.on_demand(),
         }
     })
 }

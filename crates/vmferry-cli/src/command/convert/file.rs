@@ -8,6 +8,7 @@ use vmferry::channel;
 use vmferry::container::libvirt::WriteError;
 use vmferry::error::Error;
 use vmferry::machine::MachineState;
+use vmferry::progress::Progress;
 use vmferry::ram::PageError;
 use vmferry::save::{self, SaveError};
 use vmferry::stream::{StreamError, Writer};
@@ -28,7 +29,7 @@ pub(super) fn stream(
 ) -> Result<Written> {
     if piped(convert) {
         let mut writer = Writer::with_config(take_stdout()?, &stream_config());
-        let sent = save::precopy(&mut writer, state, source, &mut |_| {});
+        let sent = save::precopy(&mut writer, state, source, &Progress::default());
         let sent = sent.map_err(anyhow::Error::from);
         let closed = sent.and_then(|()| Ok(writer.close()?));
         closed.map_err(|error| named(error, Path::new("-")))?;
@@ -36,7 +37,7 @@ pub(super) fn stream(
     }
     to_file(convert, |file| {
         let mut writer = Writer::with_config(channel::File::new(file), &stream_config());
-        save::precopy(&mut writer, state, source, &mut |_| {})?;
+        save::precopy(&mut writer, state, source, &Progress::default())?;
         Ok(writer.close()?)
     })
 }
@@ -48,7 +49,7 @@ pub(super) fn mapped_ram(
 ) -> Result<Written> {
     to_file(convert, |file| {
         let mut writer = Writer::with_config(channel::File::new(file), &stream_config());
-        save::mapped_ram(&mut writer, state, source, &mut |_| {})?;
+        save::mapped_ram(&mut writer, state, source, &Progress::default())?;
         Ok(writer.close()?)
     })
 }

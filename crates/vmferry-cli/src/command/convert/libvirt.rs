@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 use vmferry::container::{Container, libvirt};
 use vmferry::machine::MachineState;
+use vmferry::progress::Progress;
 
 use super::Convert;
 use super::file::{Written, to_file};
@@ -20,7 +21,7 @@ pub(super) fn write(
 ) -> Result<Written> {
     let image = image(convert, saved, state)?;
     to_file(convert, |file| {
-        let written = libvirt::write(&file, &image, state, source, &mut |_| {});
+        let written = libvirt::write(&file, &image, state, source, &Progress::default());
         written.map_err(Into::into)
     })
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
@@ -65,7 +65,7 @@ pub(super) struct Outcome {
 /// What is seen of a transfer from the thread that waits for it.
 #[derive(Default)]
 struct Seen {
-    pages: AtomicU64,
+    progress: vmferry::progress::Progress,
     package_sent: AtomicBool,
 }
 
@@ -158,7 +158,7 @@ impl Transfer<'_> {
         Error::from(error).context(advice)
     }
 
-    /// Sends everything, and tells how many pages, and how many of them on demand.
+    /// Sends everything: how many pages that were, and how many of them were sent on demand.
     fn send(
         &self,
         state: &MachineState,
@@ -169,13 +169,12 @@ impl Transfer<'_> {
         let writer = Writer::with_config(writer, &stream_config());
         let abort = writer.abort_handle();
         let seen = Seen::default();
-        let progress = postcopy::Progress::default();
         let (sender, done) = bounded(1);
         let result = std::thread::scope(|scope| {
             scope.spawn(|| {
                 let sent = if self.restore.lazy {
                     let parts = (writer, reader);
-                    self.send_lazily(state, host_pages, parts, &abort, &progress, &seen)
+                    self.send_lazily(state, host_pages, parts, &abort, &seen)
                 } else {
                     self.send_all(state, writer, &seen)
                 };
@@ -191,7 +190,7 @@ impl Transfer<'_> {
                         (Ok(Err(_)), Some(signal)) => Err(Error::from(signal)),
                         (sent, _) => sent.unwrap_or_else(|_| Err(anyhow!("the sending thread died"))),
                     },
-                    recv(show) -> _ => shown.show("active", &self.snapshot(&progress, &seen)),
+                    recv(show) -> _ => shown.show("active", &self.snapshot(&seen)),
                     recv(self.signals.receiver()) -> signal => {
                         let signal = signal.unwrap_or(Interrupted(2));
                         if seen.package_sent.load(Ordering::Acquire) && interrupted.is_none() {
@@ -211,10 +210,7 @@ impl Transfer<'_> {
             }
         });
         match result {
-            Ok(()) => Ok((
-                seen.pages.load(Ordering::Relaxed) + progress.sent.load(Ordering::Relaxed),
-                progress.on_demand.load(Ordering::Relaxed),
-            )),
+            Ok(()) => Ok((seen.progress.sent(), seen.progress.on_demand())),
             Err(error) if seen.package_sent.load(Ordering::Acquire) => {
                 Err(Failed::WhileTheGuestRan(error))
             }
@@ -228,10 +224,8 @@ impl Transfer<'_> {
         mut writer: Writer<'_, SocketWriter>,
         seen: &Seen,
     ) -> Result<()> {
-        save::precopy(&mut writer, state, self.checkpoint, &mut |pages| {
-            seen.pages.fetch_add(pages, Ordering::Relaxed);
-        })
-        .context("the machine could not be sent to QEMU")
+        save::precopy(&mut writer, state, self.checkpoint, &seen.progress)
+            .context("the machine could not be sent to QEMU")
     }
 
     fn send_lazily(
@@ -240,7 +234,6 @@ impl Transfer<'_> {
         host_pages: &HostPages,
         (writer, reader): (Writer<'_, SocketWriter>, SocketReader),
         abort: &AbortHandle,
-        progress: &postcopy::Progress,
         seen: &Seen,
     ) -> Result<()> {
         // Requests are small, and each is worth reading at once.
@@ -255,25 +248,23 @@ impl Transfer<'_> {
             host_pages,
             parts,
             abort,
-            progress,
+            &seen.progress,
             seen,
         )
         .context("the machine could not be sent to QEMU")
     }
 
-    fn snapshot(&self, progress: &postcopy::Progress, seen: &Seen) -> Snapshot {
+    fn snapshot(&self, seen: &Seen) -> Snapshot {
         let page = self.checkpoint.page_size().bytes() as u64;
-        let on_demand = progress.on_demand.load(Ordering::Relaxed);
-        let sent = seen.pages.load(Ordering::Relaxed) + progress.sent.load(Ordering::Relaxed);
         Snapshot {
             ram: RamSnapshot {
                 total: self.checkpoint.blocks().total_length(),
-                transferred: sent * page,
+                transferred: seen.progress.sent() * page,
                 duplicate: 0,
             },
             store: StoreSnapshot {
                 stored: 0,
-                on_demand,
+                on_demand: seen.progress.on_demand(),
             },
         }
     }

@@ -213,7 +213,8 @@ mod tests {
             machine.put(BlockIndex(0), PageIndex(page), Page::Zero);
         }
         let mut stream = Vec::new();
-        vmferry::save::precopy(&mut stream, &machine.state, &machine, &mut |_| {}).unwrap();
+        let sent = vmferry::progress::Progress::default();
+        vmferry::save::precopy(&mut stream, &machine.state, &machine, &sent).unwrap();
 
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_or_create(folder.path().join("store")).unwrap();

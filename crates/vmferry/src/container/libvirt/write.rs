@@ -8,6 +8,7 @@ use super::{Format, Image, LEN, Written};
 use crate::channel;
 use crate::container::Compressor;
 use crate::machine::MachineState;
+use crate::progress::Progress;
 use crate::ram::PageSource;
 use crate::save::{SaveError, mapped_ram_at, precopy};
 use crate::stream::Writer;
@@ -38,7 +39,7 @@ pub fn write<P: PageSource>(
     image: &Image,
     state: &MachineState,
     source: &P,
-    progress: &mut dyn FnMut(u64),
+    progress: &Progress,
 ) -> Result<(), WriteError<P::Error>> {
     let too_long = || WriteError::TooLong(image.xml.len());
     let head = image.encode(Written::Part).ok_or_else(too_long)?;
