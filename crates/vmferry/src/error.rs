@@ -48,6 +48,14 @@ impl Error {
         }
     }
 
+    /// Whether nothing more can be read: the stream has ended, or its channel has failed.
+    pub(crate) fn is_end(&self) -> bool {
+        match self {
+            Self::Format(error) => matches!(error.kind, FormatErrorKind::Truncated { .. }),
+            Self::Damaged(_) | Self::Stream(_) | Self::Closed => true,
+        }
+    }
+
     /// Names the section that was being read, where the bytes are wrong.
     #[must_use]
     pub fn in_section(self, idstr: &str) -> Self {

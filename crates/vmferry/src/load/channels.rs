@@ -1,10 +1,5 @@
 //! A machine that comes through several channels.
 
-use super::multifd::Recorded;
-use super::pass::Pass;
-use super::{LoadError, Options, Summary, Visitor};
-use crate::wire::Source;
-
 /// The channels that one machine's state comes through.
 ///
 /// A page is in one of them; but which content of it is the last one, only all of them together tell. So
@@ -30,24 +25,4 @@ impl<S> Channels<S> {
             multifd: Vec::new(),
         }
     }
-}
-
-/// Reads all channels of a machine, each to its end, and shows them to `visitor` as [`load`](super::load)
-/// does with one.
-///
-/// # Errors
-/// As for [`load`](super::load). An offset in an error about pages of another channel than the main one is
-/// one in that channel.
-pub fn load_channels<S: Source, V: Visitor>(
-    channels: &mut Channels<S>,
-    visitor: &mut V,
-    options: &Options,
-) -> Result<Summary, LoadError<V::Error>> {
-    let Channels {
-        main,
-        preempt,
-        multifd,
-    } = channels;
-    let mut beside = Recorded::open(multifd)?;
-    Pass::new(visitor, &mut beside, options).run(main, preempt.as_mut())
 }

@@ -1,8 +1,7 @@
-//! The elements of a stream, for who lists them.
+//! The elements of a stream, for callers that list them.
 
-use std::ops::Sub;
+use std::ops::{AddAssign, Sub};
 
-use super::Summary;
 use crate::wire::command::Command;
 use crate::wire::section::ElementType;
 
@@ -73,15 +72,31 @@ pub struct PageCounts {
     pub multifd: u64,
 }
 
-impl From<&Summary> for PageCounts {
-    fn from(summary: &Summary) -> Self {
-        Self {
-            pages: summary.pages,
-            zero: summary.zero_pages,
-            xbzrle: summary.xbzrle_pages,
-            compressed: summary.compressed_pages,
-            multifd: summary.multifd_pages,
-        }
+impl PageCounts {
+    /// A page, whatever its form.
+    pub(super) const PAGE: Self = Self {
+        pages: 1,
+        zero: 0,
+        xbzrle: 0,
+        compressed: 0,
+        multifd: 0,
+    };
+    /// That a page which was counted says zero.
+    pub(super) const ZERO: Self = Self {
+        pages: 0,
+        zero: 1,
+        ..Self::PAGE
+    };
+}
+
+impl AddAssign for PageCounts {
+    #[inline]
+    fn add_assign(&mut self, more: Self) {
+        self.pages += more.pages;
+        self.zero += more.zero;
+        self.xbzrle += more.xbzrle;
+        self.compressed += more.compressed;
+        self.multifd += more.multifd;
     }
 }
 

@@ -8,7 +8,7 @@
 //! shown as they stand there, and shown again as zeros if the end does come.
 
 use super::pass::Pass;
-use super::{AssumptionKind, Encoding, LoadError, MappedPages, Mode, Visitor};
+use super::{AssumptionKind, Encoding, LoadError, MappedPages, Mode, PageCounts, Visitor};
 use crate::error::{Error, FormatError};
 use crate::ram::{BlockIndex, Page, PageIndex, RamBlocks, is_zero};
 use crate::wire::mapped_ram::{Bitmap, Header};
@@ -57,7 +57,7 @@ impl<V: Visitor> Pass<'_, V> {
         let offset = source.position();
         let bitmap = Bitmap::decode(source, pages, self.bitmap_words)?;
         self.skip_gap(source, header.pages)?;
-        if self.mode == Mode::Rescue && bitmap.is_clear() {
+        if self.report.mode() == Mode::Rescue && bitmap.is_clear() {
             let shown = Bitmap::new(pages, offset).map_err(Error::from)?;
             self.unwritten.push(Unwritten {
                 block,
@@ -68,28 +68,34 @@ impl<V: Visitor> Pass<'_, V> {
         }
         let page_len = self.page_size.bytes();
         let offset = source.position();
-        let shown = self.visitor.mapped_block(block, &bitmap, offset);
-        if shown.map_err(LoadError::Visitor)? == MappedPages::Skip {
+        let asked = self
+            .report
+            .show(|visitor| visitor.mapped_block(block, &bitmap, offset))?;
+        if asked == MappedPages::Skip {
             let there = (0..pages).filter(|page| bitmap.has(*page)).count() as u64;
-            self.summary.pages += pages;
-            self.summary.zero_pages += pages - there;
+            self.report.count(PageCounts {
+                pages,
+                zero: pages - there,
+                ..PageCounts::default()
+            });
             // The block has less than 2^52 bytes.
             source.skip(pages * page_len as u64, "the pages of a block")?;
             return Ok(());
         }
         for page in 0..pages {
-            self.summary.pages += 1;
-            let origin = self.origin(source.position(), page_len, Encoding::MappedRam);
+            self.report.count(PageCounts::PAGE);
+            let origin =
+                self.report
+                    .origin(source.position(), page_len as u64, Encoding::MappedRam);
             let data = source.take(page_len, "a page")?;
             let content = if bitmap.has(page) {
                 Page::Data(data)
             } else {
-                self.summary.zero_pages += 1;
+                self.report.count(PageCounts::ZERO);
                 Page::Zero
             };
-            self.visitor
-                .page(block, PageIndex(page), content, origin)
-                .map_err(LoadError::Visitor)?;
+            self.report
+                .show(|visitor| visitor.page(block, PageIndex(page), content, origin))?;
         }
         Ok(())
     }
@@ -103,11 +109,13 @@ impl<V: Visitor> Pass<'_, V> {
     ) -> Result<(), LoadError<V::Error>> {
         let page_len = self.page_size.bytes();
         for page in 0..pages {
-            self.summary.pages += 1;
-            let origin = self.origin(source.position(), page_len, Encoding::MappedRam);
+            self.report.count(PageCounts::PAGE);
+            let origin =
+                self.report
+                    .origin(source.position(), page_len as u64, Encoding::MappedRam);
             let data = source.take(page_len, "a page")?;
             let content = if is_zero(data) {
-                self.summary.zero_pages += 1;
+                self.report.count(PageCounts::ZERO);
                 Page::Zero
             } else {
                 if let Some(last) = self.unwritten.last_mut() {
@@ -115,9 +123,8 @@ impl<V: Visitor> Pass<'_, V> {
                 }
                 Page::Data(data)
             };
-            self.visitor
-                .page(block, PageIndex(page), content, origin)
-                .map_err(LoadError::Visitor)?;
+            self.report
+                .show(|visitor| visitor.page(block, PageIndex(page), content, origin))?;
         }
         Ok(())
     }
@@ -146,7 +153,7 @@ impl<V: Visitor> Pass<'_, V> {
         if self.summary.ram_ended {
             return unwritten.iter().try_for_each(|block| self.take_back(block));
         }
-        if self.mode == Mode::Strict {
+        if self.report.mode() == Mode::Strict {
             let expected = "the end of the section 'ram', with which the bitmaps are written";
             let found = "none: a background snapshot with mapped-ram holds no memory";
             let error = FormatError::unexpected(at, WHAT, expected, found);
@@ -156,7 +163,8 @@ impl<V: Visitor> Pass<'_, V> {
             let block = self.blocks.get(unwritten.block);
             let block = block.map_or("", |block| &block.idstr).into();
             let kind = AssumptionKind::BitmapNotWritten { block };
-            self.assume(unwritten.offset, Some(ram::IDSTR), kind)?;
+            self.report
+                .assume(unwritten.offset, Some(ram::IDSTR), kind)?;
         }
         Ok(())
     }
@@ -166,11 +174,11 @@ impl<V: Visitor> Pass<'_, V> {
         let pages = self.blocks.get(unwritten.block);
         let pages = pages.map_or(0, |block| block.pages(self.page_size));
         for page in (0..pages).filter(|page| unwritten.shown.has(*page)) {
-            self.summary.zero_pages += 1;
-            let origin = self.origin(unwritten.offset, 0, Encoding::MappedRam);
-            self.visitor
-                .page(unwritten.block, PageIndex(page), Page::Zero, origin)
-                .map_err(LoadError::Visitor)?;
+            self.report.count(PageCounts::ZERO);
+            let origin = self.report.origin(unwritten.offset, 0, Encoding::MappedRam);
+            self.report.show(|visitor| {
+                visitor.page(unwritten.block, PageIndex(page), Page::Zero, origin)
+            })?;
         }
         Ok(())
     }

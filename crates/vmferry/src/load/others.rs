@@ -26,7 +26,7 @@ impl<V: Visitor> Pass<'_, V> {
         let (idstr, instance) = (&header.idstr, header.instance_id);
         let is_bitmap = idstr == dirty_bitmap::IDSTR;
         let known = OtherSection::find(idstr);
-        let is_read = self.mode == Mode::Rescue
+        let is_read = self.report.mode() == Mode::Rescue
             || self.other_sections == OtherSections::PassOver && (is_bitmap || known.is_some());
         let what = format!("the iterable section '{idstr}' (instance {instance})");
         if !is_read {
@@ -37,11 +37,15 @@ impl<V: Visitor> Pass<'_, V> {
         }
         if is_bitmap {
             self.dirty_bitmaps(source)?;
-            return self.footer(source, header.section_id, idstr);
+            return self
+                .sections
+                .footer(&mut self.report, source, header.section_id, idstr);
         }
         let end = known.map_or(Ok(PieceEnd::Footer), |known| known.skip(source))?;
         if end == PieceEnd::Footer {
-            self.pass_to_footer(source, header.section_id)?;
+            let mode = self.report.mode();
+            self.sections
+                .skip_to_footer(source, header.section_id, mode)?;
         }
         let bytes = source.position().saturating_sub(at);
         let kind = match known {
@@ -51,8 +55,9 @@ impl<V: Visitor> Pass<'_, V> {
                 reason: format!("{what} is not known"),
             },
         };
-        self.assume(at, Some(idstr), kind)?;
-        self.footer(source, header.section_id, idstr)
+        self.report.assume(at, Some(idstr), kind)?;
+        self.sections
+            .footer(&mut self.report, source, header.section_id, idstr)
     }
 
     fn dirty_bitmaps<T: Source>(&mut self, source: &mut T) -> Result<(), LoadError<V::Error>> {
@@ -72,9 +77,8 @@ impl<V: Visitor> Pass<'_, V> {
                     Error::from(FormatError::unexpected(at, what, expected, "none")).into(),
                 );
             };
-            self.visitor
-                .dirty_bitmap(node, bitmap, &chunk.content)
-                .map_err(LoadError::Visitor)?;
+            self.report
+                .show(|visitor| visitor.dirty_bitmap(node, bitmap, &chunk.content))?;
         }
     }
 }

@@ -1,39 +1,35 @@
 //! The walk from element to element.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
-use super::devices::Length;
-use super::full::{Footers, Guess};
 use super::inflate::Inflater;
 use super::mapped_ram::Unwritten;
-use super::marks::Sought;
 use super::multifd::{Beside, Known, Marks};
 use super::others::Names;
 use super::postcopy::Postcopy;
 use super::ram::Stage;
+use super::report::Report;
 use super::resync::Landmark;
+use super::sections::Sections;
 use super::{
-    AssumptionKind, BitmapWords, ChannelName, ElementKind, LoadError, Mode, Options, OtherSections,
-    Summary, Visitor, VmDescRule,
+    BitmapWords, ElementKind, LoadError, Nesting, Options, OtherSections, Summary, Visitor,
+    VmDescRule,
 };
-use crate::error::{Error, FormatError, FormatErrorKind};
-use crate::machine::Configuration;
+use crate::error::{Error, FormatError};
+use crate::machine::{Configuration, Phase};
 use crate::ram::{BlockIndex, PageSize, RamBlocks};
 use crate::wire::configuration;
 use crate::wire::ram::ListFields;
 use crate::wire::section::{ElementType, SectionHeader};
-use crate::wire::{Source, header, limits, ram};
+use crate::wire::{Source, header, ram};
 
 /// The state of one pass. What is read, it is told at each step: a channel, or what was read of one.
 pub(super) struct Pass<'a, V> {
-    pub(super) visitor: &'a mut V,
+    pub(super) report: Report<'a, V>,
     /// The channels with pages in packets.
     beside: &'a mut dyn Beside<V>,
     /// What stands in the main channel where all of them meet.
     pub(super) marks: Marks,
-    /// The channel that is being read.
-    pub(super) channel: ChannelName,
-    pub(super) mode: Mode,
     pub(super) vmdesc: VmDescRule,
     pub(super) other_sections: OtherSections,
     pub(super) page_size: PageSize,
@@ -55,20 +51,10 @@ pub(super) struct Pass<'a, V> {
     pub(super) bitmap_words: BitmapWords,
     pub(super) stage: Stage,
     pub(super) postcopy: Postcopy,
-    pub(super) footers: Footers,
+    pub(super) sections: Sections,
     pub(super) bitmap_names: Names,
     /// The names of the iterable sections other than `ram`.
     pub(super) others: BTreeSet<String>,
-    /// The iterable sections that were started, by their numbers.
-    pub(super) started: BTreeMap<u32, SectionHeader>,
-    /// The device sections whose ends were told from their footers.
-    pub(super) guesses: Vec<Guess>,
-    /// Bytes of the payloads of all of those.
-    pub(super) guessed_len: usize,
-    /// Bytes in which footers were searched beyond where sections end.
-    pub(super) sought: Sought,
-    /// The lengths of the payloads of the device sections to come, where a description told them.
-    pub(super) lengths: VecDeque<Length>,
     /// Nothing more can be read.
     pub(super) cut: bool,
     /// RAM went another way.
@@ -86,6 +72,15 @@ pub(super) enum Level {
     Tail,
     /// A package, all of it in memory.
     Package,
+}
+
+impl Level {
+    fn nesting(self) -> Nesting {
+        match self {
+            Self::Stream | Self::Tail => Nesting::Stream,
+            Self::Package => Nesting::Package,
+        }
+    }
 }
 
 /// Why no more elements are read.
@@ -108,11 +103,9 @@ impl<'a, V: Visitor> Pass<'a, V> {
         options: &Options,
     ) -> Self {
         Self {
-            visitor,
+            report: Report::new(visitor, options.mode),
             beside,
             marks: Marks::Unknown,
-            channel: ChannelName::Main,
-            mode: options.mode,
             vmdesc: options.vmdesc,
             other_sections: options.other_sections,
             page_size: PageSize::X86,
@@ -129,14 +122,9 @@ impl<'a, V: Visitor> Pass<'a, V> {
             bitmap_words: options.bitmap_words,
             stage: Stage::Precopy,
             postcopy: Postcopy::default(),
-            footers: Footers::Unknown,
+            sections: Sections::default(),
             bitmap_names: Names::default(),
             others: BTreeSet::new(),
-            started: BTreeMap::new(),
-            guesses: Vec::new(),
-            guessed_len: 0,
-            sought: Sought::default(),
-            lengths: VecDeque::new(),
             cut: false,
             hooked: false,
             iterated: false,
@@ -149,7 +137,7 @@ impl<'a, V: Visitor> Pass<'a, V> {
         preempt: Option<&mut S>,
     ) -> Result<Summary, LoadError<V::Error>> {
         header::decode(main)?;
-        if next_byte(main)? == Some(configuration::ELEMENT) {
+        if main.peek_u8()? == Some(configuration::ELEMENT) {
             self.configuration(main)?;
         }
         let ended = self.elements(main, Level::Stream)?;
@@ -158,12 +146,20 @@ impl<'a, V: Visitor> Pass<'a, V> {
             Ended::Cut => main.position(),
             _ => self.tail(main)?,
         };
-        self.summary.bytes = end;
         self.channels_end(end)?;
         if let Some(preempt) = preempt {
             self.preempt_channel(preempt)?;
         }
-        Ok(self.summary)
+        let seen = self.report.into_summary();
+        Ok(Summary {
+            bytes: end,
+            devices: self.sections.devices(),
+            ram_section_id: self.summary.ram_section_id,
+            ram_ended: self.summary.ram_ended,
+            switched_to_postcopy: self.summary.switched_to_postcopy,
+            other_sections: self.summary.other_sections,
+            ..seen
+        })
     }
 
     fn configuration(&mut self, source: &mut impl Source) -> Result<(), LoadError<V::Error>> {
@@ -175,44 +171,47 @@ impl<'a, V: Visitor> Pass<'a, V> {
         }
         self.page_size = configuration.page_size();
         // Machine types from 2.4 on send a configuration, and footers.
-        self.footers = Footers::Present;
+        self.sections.expect_footers();
         self.beside.belongs_to(configuration.uuid)?;
-        self.visitor
-            .configuration(&configuration)
-            .map_err(LoadError::Visitor)?;
-        let begin = self.begin(at, Level::Stream);
-        self.show(begin, source.position(), ElementKind::Configuration)
+        self.report
+            .show(|visitor| visitor.configuration(&configuration))?;
+        let begin = self.report.begin(at, Nesting::Stream);
+        self.report
+            .element(begin, source.position(), ElementKind::Configuration)
     }
 
     /// The main channel has come to where it meets the multifd channels, if there are any.
     pub(super) fn meet(&mut self) -> Result<(), LoadError<V::Error>> {
+        let (visitor, pages) = self.report.visitor_and_pages();
         self.beside.meet(Known {
-            visitor: self.visitor,
+            visitor,
             blocks: &self.blocks,
             page_size: self.page_size,
-            summary: &mut self.summary,
+            pages,
         })
     }
 
     /// The main channel is at its end, where all others must end.
     fn channels_end(&mut self, at: u64) -> Result<(), LoadError<V::Error>> {
-        let contents = self.summary.pages - self.summary.zero_pages;
+        let pages = self.report.pages();
+        let contents = pages.pages - pages.zero;
         if !self.beside.any() && self.marks == Marks::Flush && contents == 0 {
             // QEMU 8.1 is said to mark meeting points where there is nobody to meet: that alone is no sign.
             let what = "the pages of the machine";
             let expected = "its multifd channels beside this one";
-            self.accept(FormatError::unexpected(at, what, expected, "none"))?;
+            self.report
+                .accept(FormatError::unexpected(at, what, expected, "none"))?;
         }
+        let (visitor, pages) = self.report.visitor_and_pages();
         let end = self.beside.end(Known {
-            visitor: self.visitor,
+            visitor,
             blocks: &self.blocks,
             page_size: self.page_size,
-            summary: &mut self.summary,
+            pages,
         });
         match end {
-            Err(LoadError::Read(error)) if self.rescues(&error) => {
-                let reason = error.to_string();
-                self.assume(at, None, AssumptionKind::Cut { reason })
+            Err(LoadError::Read(error)) if self.report.rescues(&error) => {
+                self.report.cut(at, &error)
             }
             end => end,
         }
@@ -220,7 +219,7 @@ impl<'a, V: Visitor> Pass<'a, V> {
 
     /// Whether no page can have come yet: device sections that stand here are early ones.
     pub(super) fn before_pages(&self) -> bool {
-        !self.iterated && (self.mapped || self.summary.pages == 0)
+        !self.iterated && (self.mapped || self.report.pages().pages == 0)
     }
 
     /// Reads elements until there are no more, or until something comes that is not read here.
@@ -233,7 +232,7 @@ impl<'a, V: Visitor> Pass<'a, V> {
             match self.step(source, level) {
                 Ok(None) => {}
                 Ok(Some(ended)) => return Ok(ended),
-                Err(LoadError::Read(error)) if self.rescues(&error) => {
+                Err(LoadError::Read(error)) if self.report.rescues(&error) => {
                     if self.resume(source, &error)? == Some(Landmark::Records) {
                         let section_id = self.summary.ram_section_id.unwrap_or_default();
                         self.ram_section(source, section_id)?;
@@ -253,7 +252,7 @@ impl<'a, V: Visitor> Pass<'a, V> {
         source: &mut T,
         level: Level,
     ) -> Result<Option<Ended>, LoadError<V::Error>> {
-        let next = next_byte(source)?;
+        let next = source.peek_u8()?;
         match (level, next.and_then(ElementType::from_byte)) {
             // Device sections and the end are looked at together, once all of them are there.
             (Level::Stream, Some(ElementType::Eof)) => return Ok(Some(Ended::Eof)),
@@ -263,29 +262,40 @@ impl<'a, V: Visitor> Pass<'a, V> {
             (Level::Package, None) if next.is_none() => return Ok(Some(Ended::Package)),
             _ => {}
         }
-        let begin = self.begin(source.position(), level);
+        let begin = self.report.begin(source.position(), level.nesting());
         match ElementType::decode(source)? {
             ElementType::Eof => {
-                self.show(begin, source.position(), ElementKind::Eof)?;
+                self.report
+                    .element(begin, source.position(), ElementKind::Eof)?;
                 return Ok(Some(Ended::Eof));
             }
             ElementType::Start => {
                 let header = SectionHeader::decode(source)?;
-                self.start(source, begin.offset, &header)?;
-                self.show_section(begin, source.position(), ElementType::Start, &header)?;
+                self.start(source, begin.offset(), &header)?;
+                self.report
+                    .section(begin, source.position(), ElementType::Start, &header)?;
             }
             element @ (ElementType::Part | ElementType::End) => {
                 let section_id = source.be32("a section header")?;
-                let header = self.section_of(section_id, begin.offset)?;
+                let header = self.sections.started(section_id, begin.offset());
+                let header = header.map_err(Error::from)?.clone();
                 if header.idstr == ram::IDSTR {
                     self.iterated = true;
                     self.summary.ram_ended = element == ElementType::End;
                 }
                 self.payload(source, &header)?;
-                self.show_section(begin, source.position(), element, &header)?;
+                self.report
+                    .section(begin, source.position(), element, &header)?;
             }
-            ElementType::Full => self.full(source, begin)?,
-            ElementType::Command => return self.command(source, begin),
+            ElementType::Full => {
+                let phase = match level {
+                    Level::Stream => Phase::Early,
+                    Level::Tail | Level::Package => Phase::Device,
+                };
+                self.sections
+                    .device(&mut self.report, source, begin, phase)?;
+            }
+            ElementType::Command => return self.command(source, begin, level),
         }
         Ok(None)
     }
@@ -296,34 +306,16 @@ impl<'a, V: Visitor> Pass<'a, V> {
         at: u64,
         header: &SectionHeader,
     ) -> Result<(), LoadError<V::Error>> {
-        if self.started.len() == limits::ITERABLES && !self.is_started(header.section_id) {
-            let limit = limits::ITERABLES as u64;
-            let error =
-                FormatError::too_long(at, "the list of iterable sections", limit + 1, limit);
-            return Err(Error::from(error).into());
-        }
+        self.sections.start(header, at).map_err(Error::from)?;
         if header.idstr == ram::IDSTR {
             if header.version_id != ram::VERSION {
                 let (what, found) = ("the version of section 'ram'", header.version_id);
                 let error = FormatError::unexpected(at, what, "4", found);
-                self.accept(error)?;
+                self.report.accept(error)?;
             }
             self.summary.ram_section_id = Some(header.section_id);
         }
-        // A number that comes again means the later section.
-        self.started.insert(header.section_id, header.clone());
         self.payload(source, header)
-    }
-
-    /// The section that a PART or END goes on with.
-    fn section_of(&self, section_id: u32, at: u64) -> Result<SectionHeader, Error> {
-        let section = self.started.get(&section_id);
-        section.cloned().ok_or_else(|| {
-            let what = "the continuation of a section";
-            let expected = "the id of a section that was started";
-            let found = format!("unknown savevm section {section_id}");
-            FormatError::unexpected(at, what, expected, found).into()
-        })
     }
 
     /// Reads a piece of an iterable section behind its header, with its footer.
@@ -341,16 +333,4 @@ impl<'a, V: Visitor> Pass<'a, V> {
             visitor @ LoadError::Visitor(_) => visitor,
         })
     }
-}
-
-/// Whether nothing can follow what is wrong.
-pub(super) fn is_end(error: &Error) -> bool {
-    match error {
-        Error::Format(error) => matches!(error.kind, FormatErrorKind::Truncated { .. }),
-        _ => true,
-    }
-}
-
-pub(super) fn next_byte(source: &mut impl Source) -> Result<Option<u8>, Error> {
-    Ok(source.peek(1)?.first().copied())
 }

@@ -7,7 +7,7 @@
 
 use super::pass::{Ended, Level, Pass};
 use super::ram::Stage;
-use super::telling::Begin;
+use super::report::ElementStart;
 use super::{AssumptionKind, ElementKind, LoadError, Visitor};
 use crate::error::{Error, FormatError};
 use crate::ram::RamBlock;
@@ -60,30 +60,34 @@ impl<V: Visitor> Pass<'_, V> {
     pub(super) fn command<T: Source>(
         &mut self,
         source: &mut T,
-        begin: Begin,
+        begin: ElementStart,
+        level: Level,
     ) -> Result<Option<Ended>, LoadError<V::Error>> {
         let command = Command::decode(source)?;
         if let Command::Packaged(len) = command {
-            self.show(begin, source.position(), ElementKind::Command(&command))?;
-            self.package(source, begin, len)?;
+            self.report
+                .element(begin, source.position(), ElementKind::Command(&command))?;
+            self.package(source, begin, level, len)?;
             return Ok(None);
         }
-        let ended = self.obey(&command, begin)?;
-        self.show(begin, source.position(), ElementKind::Command(&command))?;
+        let ended = self.obey(&command, begin, level)?;
+        self.report
+            .element(begin, source.position(), ElementKind::Command(&command))?;
         Ok(ended)
     }
 
     fn obey(
         &mut self,
         command: &Command,
-        begin: Begin,
+        begin: ElementStart,
+        level: Level,
     ) -> Result<Option<Ended>, LoadError<V::Error>> {
         use State::{Advise, Discard, Listening, None as Nothing, Running};
-        let at = begin.offset;
+        let at = begin.offset();
         match command {
             Command::OpenReturnPath => {
                 if std::mem::replace(&mut self.postcopy.return_path, true) {
-                    self.ignore(
+                    self.report.ignore(
                         at,
                         "OPEN_RETURN_PATH although the return path is open already",
                     )?;
@@ -93,7 +97,8 @@ impl<V: Visitor> Pass<'_, V> {
             Command::Ping(_) => {
                 let expected = "OPEN_RETURN_PATH before it";
                 let found = "CMD_PING (0x1) received with no return path";
-                self.accept(FormatError::unexpected(at, WHAT, expected, found))?;
+                self.report
+                    .accept(FormatError::unexpected(at, WHAT, expected, found))?;
             }
             Command::SwitchoverStart => {}
             Command::PostcopyAdvise(advise) => {
@@ -120,20 +125,23 @@ impl<V: Visitor> Pass<'_, V> {
                 let moved = self.postcopy.goes("RUN", &[Listening], Running, at);
                 self.allow(moved)?;
                 // Whatever stands behind it in its package is never read.
-                if begin.level == Level::Package {
+                if level == Level::Package {
                     return Ok(Some(Ended::Package));
                 }
             }
             Command::PostcopyResume => {
-                self.ignore(at, "POSTCOPY_RESUME outside of a recovery")?;
+                self.report
+                    .ignore(at, "POSTCOPY_RESUME outside of a recovery")?;
             }
             Command::RecvBitmap(block) => {
                 if self.blocks.find(block).is_none() {
                     let expected = "a RAM block of the list";
                     let found = format!("RECV_BITMAP of block '{block}', which was not found");
-                    self.accept(FormatError::unexpected(at, WHAT, expected, found))?;
+                    self.report
+                        .accept(FormatError::unexpected(at, WHAT, expected, found))?;
                 }
-                self.ignore(at, "RECV_BITMAP outside of a recovery")?;
+                self.report
+                    .ignore(at, "RECV_BITMAP outside of a recovery")?;
             }
             Command::EnableColo => {
                 let error = FormatError::unsupported(at, "a COLO stream (ENABLE_COLO)");
@@ -146,12 +154,7 @@ impl<V: Visitor> Pass<'_, V> {
     }
 
     fn allow(&mut self, result: Result<(), FormatError>) -> Result<(), LoadError<V::Error>> {
-        result.or_else(|error| self.accept(error))
-    }
-
-    fn ignore(&mut self, at: u64, what: &str) -> Result<(), LoadError<V::Error>> {
-        let what = what.to_owned();
-        self.assume(at, None, AssumptionKind::Ignored { what })
+        result.or_else(|error| self.report.accept(error))
     }
 
     fn advise(&mut self, advise: PostcopyAdvise, at: u64) -> Result<(), LoadError<V::Error>> {
@@ -167,12 +170,13 @@ impl<V: Visitor> Pass<'_, V> {
         if target_page_size != ours {
             let expected = format!("matching target page sizes, {ours}");
             let error = FormatError::unexpected(at, WHAT, expected, target_page_size);
-            self.accept(error)?;
+            self.report.accept(error)?;
         }
         if page_sizes & self.page_size.mask() != 0 || page_sizes == 0 {
             let expected = "matching RAM page sizes";
             let found = format!("{page_sizes:#x}");
-            self.accept(FormatError::unexpected(at, WHAT, expected, found))?;
+            self.report
+                .accept(FormatError::unexpected(at, WHAT, expected, found))?;
         }
         Ok(())
     }
@@ -213,12 +217,13 @@ impl<V: Visitor> Pass<'_, V> {
     fn package<T: Source>(
         &mut self,
         source: &mut T,
-        begin: Begin,
+        begin: ElementStart,
+        level: Level,
         len: u32,
     ) -> Result<(), LoadError<V::Error>> {
         const PACKAGE: &str = "a package";
-        let at = begin.offset;
-        if begin.level == Level::Package {
+        let at = begin.offset();
+        if level == Level::Package {
             let error = FormatError::unsupported(at, "a package in a package");
             return Err(Error::from(error).into());
         }
@@ -245,7 +250,7 @@ impl<V: Visitor> Pass<'_, V> {
             bytes.extend_from_slice(source.take(there, PACKAGE)?);
         };
         match whole {
-            Err(error) if !self.rescues(&error) => return Err(error.into()),
+            Err(error) if !self.report.rescues(&error) => return Err(error.into()),
             _ => self.read_package(&bytes, start)?,
         }
         Ok(whole?)
@@ -260,7 +265,8 @@ impl<V: Visitor> Pass<'_, V> {
             0 => Ok(()),
             left => {
                 let what = format!("{left} bytes of a package behind its end");
-                self.assume(inner.position(), None, AssumptionKind::Ignored { what })
+                self.report
+                    .assume(inner.position(), None, AssumptionKind::Ignored { what })
             }
         }
     }

@@ -1,9 +1,9 @@
 //! The records of a `ram` section, and of the channel that requested pages come through.
 
 use super::multifd::Marks;
-use super::pass::{Pass, is_end, next_byte};
+use super::pass::Pass;
 use super::resync::Landmark;
-use super::{AssumptionKind, ChannelName, Encoding, LoadError, Mode, Origin, Visitor};
+use super::{AssumptionKind, ChannelName, Encoding, LoadError, Mode, Origin, PageCounts, Visitor};
 use crate::error::{Error, FormatError, FormatErrorKind};
 use crate::ram::{BlockIndex, Page, PageIndex, RamBlock, RamBlocks};
 use crate::wire::ram::{self, BlockRef, Record, RecordKind};
@@ -35,8 +35,12 @@ impl<V: Visitor> Pass<'_, V> {
     ) -> Result<(), LoadError<V::Error>> {
         loop {
             match self.ram_records(source) {
-                Ok(()) => return self.footer(source, section_id, ram::IDSTR),
-                Err(LoadError::Read(error)) if self.rescues(&error) => {
+                Ok(()) => {
+                    return self
+                        .sections
+                        .footer(&mut self.report, source, section_id, ram::IDSTR);
+                }
+                Err(LoadError::Read(error)) if self.report.rescues(&error) => {
                     let error = error.in_section(ram::IDSTR);
                     match self.resume(source, &error)? {
                         Some(Landmark::Records) => {}
@@ -60,10 +64,10 @@ impl<V: Visitor> Pass<'_, V> {
         &mut self,
         source: &mut impl Source,
     ) -> Result<(), LoadError<V::Error>> {
-        self.channel = ChannelName::Preempt;
+        self.report.set_channel(ChannelName::Preempt);
         self.stage = Stage::Postcopy;
         self.current = None;
-        while next_byte(source)?.is_some() {
+        while source.peek_u8()?.is_some() {
             if self.record(source)? == Records::End {
                 source.expect_end();
                 let left = source.peek_some()?.len() as u64;
@@ -95,32 +99,32 @@ impl<V: Visitor> Pass<'_, V> {
                     Ok(place) => place,
                     Err(error) => return self.drop_page(source, record, error),
                 };
-                self.summary.pages += 1;
-                let origin = self.origin(source.position(), page_len, Encoding::Page);
+                self.report.count(PageCounts::PAGE);
+                let origin = self
+                    .report
+                    .origin(source.position(), page_len as u64, Encoding::Page);
                 let data = source.take(page_len, "a page")?;
-                self.visitor
-                    .page(block, page, Page::Data(data), origin)
-                    .map_err(LoadError::Visitor)?;
+                self.report
+                    .show(|visitor| visitor.page(block, page, Page::Data(data), origin))?;
             }
             RecordKind::Zero => {
                 let (block, page) = match self.page_of(source, record, at) {
                     Ok(place) => place,
                     Err(error) => return self.drop_page(source, record, error),
                 };
-                let origin = self.origin(source.position(), 1, Encoding::Zero);
-                self.summary.pages += 1;
+                let origin = self.report.origin(source.position(), 1, Encoding::Zero);
+                self.report.count(PageCounts::PAGE);
                 let fill = source.u8("a zero page")?;
                 if fill != 0 {
                     self.fill_page(block, page, fill, origin)?;
                     return Ok(Records::GoOn);
                 }
-                self.summary.zero_pages += 1;
-                self.visitor
-                    .page(block, page, Page::Zero, origin)
-                    .map_err(LoadError::Visitor)?;
+                self.report.count(PageCounts::ZERO);
+                self.report
+                    .show(|visitor| visitor.page(block, page, Page::Zero, origin))?;
             }
             RecordKind::Eos => {
-                if self.channel == ChannelName::Main && self.marks != Marks::Flush {
+                if self.report.channel() == ChannelName::Main && self.marks != Marks::Flush {
                     self.marks = Marks::Eos;
                     self.meet()?;
                 }
@@ -142,43 +146,37 @@ impl<V: Visitor> Pass<'_, V> {
                     Ok(place) => place,
                     Err(error) => return self.drop_page(source, record, error),
                 };
-                self.summary.pages += 1;
-                self.summary.xbzrle_pages += 1;
+                self.report.count(PageCounts {
+                    xbzrle: 1,
+                    ..PageCounts::PAGE
+                });
                 let offset = source.position();
-                let channel = self.channel;
                 let differences = xbzrle::record(source, page_len)?;
-                let origin = Origin {
-                    channel,
-                    offset,
-                    bytes: differences.len() as u64,
-                    encoding: Encoding::Xbzrle,
-                };
-                self.visitor
-                    .differences(block, page, differences, origin)
-                    .map_err(LoadError::Visitor)?;
+                let bytes = differences.len() as u64;
+                let origin = self.report.origin(offset, bytes, Encoding::Xbzrle);
+                self.report
+                    .show(|visitor| visitor.differences(block, page, differences, origin))?;
             }
             RecordKind::CompressPage => {
                 let (block, page) = match self.page_of(source, record, at) {
                     Ok(place) => place,
                     Err(error) => return self.drop_page(source, record, error),
                 };
-                self.summary.pages += 1;
-                self.summary.compressed_pages += 1;
+                self.report.count(PageCounts {
+                    compressed: 1,
+                    ..PageCounts::PAGE
+                });
                 let offset = source.position();
                 let data = self.inflater.record(source, page_len)?;
-                let origin = Origin {
-                    channel: self.channel,
-                    offset,
-                    bytes: source.position().saturating_sub(offset),
-                    encoding: Encoding::CompressPage,
-                };
-                self.visitor
-                    .page(block, page, Page::Data(data), origin)
-                    .map_err(LoadError::Visitor)?;
+                let bytes = source.position().saturating_sub(offset);
+                let origin = self.report.origin(offset, bytes, Encoding::CompressPage);
+                self.report
+                    .show(|visitor| visitor.page(block, page, Page::Data(data), origin))?;
             }
             RecordKind::Hook => {
                 if !std::mem::replace(&mut self.hooked, true) {
-                    self.assume(at, Some(ram::IDSTR), AssumptionKind::RamElsewhere)?;
+                    self.report
+                        .assume(at, Some(ram::IDSTR), AssumptionKind::RamElsewhere)?;
                 }
             }
         }
@@ -223,18 +221,17 @@ impl<V: Visitor> Pass<'_, V> {
         byte: u8,
         origin: Origin,
     ) -> Result<(), LoadError<V::Error>> {
-        if self.mode == Mode::Strict {
+        if self.report.mode() == Mode::Strict {
             let what = "the fill byte of a zero page";
             let found = format!("a zero page with value {byte}");
             let error = FormatError::unexpected(origin.offset, what, "0", found);
             return Err(Error::from(error).into());
         }
         let kind = AssumptionKind::Filled { byte };
-        self.assume(origin.offset, Some(ram::IDSTR), kind)?;
+        self.report.assume(origin.offset, Some(ram::IDSTR), kind)?;
         let data = vec![byte; self.page_size.bytes()];
-        self.visitor
-            .page(block, page, Page::Data(&data), origin)
-            .map_err(LoadError::Visitor)
+        self.report
+            .show(|visitor| visitor.page(block, page, Page::Data(&data), origin))
     }
 
     /// Passes the content of a page that belongs nowhere, where that is allowed.
@@ -245,7 +242,7 @@ impl<V: Visitor> Pass<'_, V> {
         record: Record,
         error: Error,
     ) -> Result<Records, LoadError<V::Error>> {
-        if is_end(&error) || !self.rescues(&error) {
+        if error.is_end() || !self.report.rescues(&error) {
             return Err(error.into());
         }
         let at = source.position();
@@ -256,18 +253,9 @@ impl<V: Visitor> Pass<'_, V> {
             _ => drop(self.inflater.record(source, self.page_size.bytes())?),
         }
         let reason = error.to_string();
-        self.assume(at, Some(ram::IDSTR), AssumptionKind::PageDropped { reason })?;
+        self.report
+            .assume(at, Some(ram::IDSTR), AssumptionKind::PageDropped { reason })?;
         Ok(Records::GoOn)
-    }
-
-    #[inline]
-    pub(super) fn origin(&self, offset: u64, bytes: usize, encoding: Encoding) -> Origin {
-        Origin {
-            channel: self.channel,
-            offset,
-            bytes: bytes as u64,
-            encoding,
-        }
     }
 
     fn block_list(
@@ -328,10 +316,9 @@ impl<V: Visitor> Pass<'_, V> {
             let error = FormatError::unexpected(at, WHAT, expected, "more");
             return Err(Error::from(error).into());
         }
-        let blocks = &self.blocks;
-        self.visitor
-            .ram_blocks(blocks, self.page_size)
-            .map_err(LoadError::Visitor)
+        let (blocks, page_size) = (&self.blocks, self.page_size);
+        self.report
+            .show(|visitor| visitor.ram_blocks(blocks, page_size))
     }
 
     #[inline]

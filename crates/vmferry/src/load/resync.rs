@@ -1,10 +1,11 @@
 //! Finding something to go on with, behind something that cannot be read.
 
-use super::pass::{Pass, is_end};
+use super::pass::Pass;
+use super::sections::begins_section;
 use super::{AssumptionKind, LoadError, Visitor};
 use crate::error::Error;
 use crate::wire::ram::{BlockRef, EOS_RECORD, Record, RecordKind};
-use crate::wire::section::{self, ElementType, FOOTER_LEN};
+use crate::wire::section::{self, FOOTER_LEN};
 use crate::wire::{SliceSource, Source, limits};
 
 /// What was found.
@@ -35,7 +36,7 @@ impl<V: Visitor> Pass<'_, V> {
         let at = source.position();
         let mut found = None;
         // Nothing comes behind the end.
-        while !is_end(error) {
+        while !error.is_end() {
             let Ok(window) = source.peek(limits::TAKE) else {
                 break;
             };
@@ -68,7 +69,7 @@ impl<V: Visitor> Pass<'_, V> {
             },
             None => AssumptionKind::Cut { reason },
         };
-        self.assume(at, section.as_deref(), kind)?;
+        self.report.assume(at, section.as_deref(), kind)?;
         Ok(found)
     }
 
@@ -78,7 +79,8 @@ impl<V: Visitor> Pass<'_, V> {
         if first == section::FOOTER {
             let id = u32::from_be_bytes(*bytes.get(1..)?.first_chunk()?);
             let next = bytes.get(FOOTER_LEN..)?;
-            let is_next = begins_section(next) || self.is_started(id) && self.begins_element(next);
+            let is_next = begins_section(next)
+                || self.sections.is_started(id) && self.sections.begins_element(next);
             if is_next {
                 return Some((Landmark::Element, FOOTER_LEN));
             }
@@ -129,38 +131,4 @@ impl<V: Visitor> Pass<'_, V> {
         }
         true
     }
-
-    /// Whether an element begins here that is likely to be one, where one is due.
-    pub(super) fn begins_likely(&self, bytes: &[u8]) -> bool {
-        match bytes {
-            [part, a, b, c, d, ..]
-                if *part == ElementType::Part as u8 || *part == ElementType::End as u8 =>
-            {
-                self.is_started(u32::from_be_bytes([*a, *b, *c, *d]))
-            }
-            [command, 0, 1..=11, 0, ..] if *command == ElementType::Command as u8 => true,
-            _ => begins_section(bytes),
-        }
-    }
-}
-
-/// Whether a START or FULL element begins here that looks like one of QEMU's: with small numbers, and a
-/// name.
-pub(super) fn begins_section(bytes: &[u8]) -> bool {
-    let Some((first, rest)) = bytes.split_first() else {
-        return false;
-    };
-    let header = matches!(
-        ElementType::from_byte(*first),
-        Some(ElementType::Start | ElementType::Full)
-    );
-    let Some(([0, 0, _, _, len], rest)) = rest.split_first_chunk().filter(|_| header) else {
-        return false;
-    };
-    let Some((name, rest)) = rest.split_at_checked(usize::from(*len)) else {
-        return false;
-    };
-    name.len() > 1
-        && name.iter().all(u8::is_ascii_graphic)
-        && matches!(rest, [0, 0, _, _, 0, 0, _, _, ..])
 }

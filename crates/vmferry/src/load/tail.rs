@@ -4,10 +4,10 @@
 //! is none. What comes then (a volume is larger than the stream in it, a file was padded, an older stream was longer)
 //! is passed over, and noted.
 
-use super::devices::{self, Lengths};
-use super::ending::{Found, Stop};
-use super::pass::{Ended, Level, Pass, next_byte};
-use super::{AssumptionKind, LoadError, Mode, Visitor, VmDescRule};
+use super::description::{DescriptionSearch, Found, Stop};
+use super::pass::{Ended, Level, Pass};
+use super::sections::Lengths;
+use super::{AssumptionKind, ElementKind, LoadError, Mode, Nesting, Visitor, VmDescRule};
 use crate::error::{Error, FormatError};
 use crate::wire::section::ElementType;
 use crate::wire::vmdesc::{self, VmDesc};
@@ -19,7 +19,7 @@ impl<V: Visitor> Pass<'_, V> {
     /// Reads everything after the pages, and returns where the stream ends.
     pub(super) fn tail<T: Source>(&mut self, source: &mut T) -> Result<u64, LoadError<V::Error>> {
         let eof = Some(ElementType::Eof as u8);
-        if self.postcopy.has_switched() && next_byte(source)? == eof {
+        if self.postcopy.has_switched() && source.peek_u8()? == eof {
             // No description follows.
             self.elements(source, Level::Tail)?;
             let end = source.position();
@@ -27,12 +27,12 @@ impl<V: Visitor> Pass<'_, V> {
             return Ok(end);
         }
         let start = source.position();
-        let rest = self.read_rest(source, start);
+        let rest = self.search(start).read_rest(source);
         let (bytes, is_cut) = (rest.bytes, matches!(rest.stop, Stop::Failed(_)));
         let limit = match rest.stop {
-            Stop::Failed(error) if !self.rescues(&error) => return Err(error.into()),
+            Stop::Failed(error) if !self.report.rescues(&error) => return Err(error.into()),
             Stop::Failed(error) => {
-                self.cut_at(start + bytes.len() as u64, &error)?;
+                self.report.cut(start + bytes.len() as u64, &error)?;
                 None
             }
             Stop::Limit(error) => Some(error),
@@ -41,11 +41,12 @@ impl<V: Visitor> Pass<'_, V> {
         if let Some(found) = rest.found.as_ref().filter(|_| rest.is_ambiguous) {
             let at = start + found.element as u64;
             let expected = "only one to which the devices lead";
-            self.accept(FormatError::unexpected(at, VMDESC, expected, "another one"))?;
+            self.report
+                .accept(FormatError::unexpected(at, VMDESC, expected, "another one"))?;
         }
         let found = match rest.found {
             Some(found) => Some(found),
-            None => self.find_rejected(&bytes, start)?,
+            None => self.search(start).find_rejected(&bytes)?,
         };
         let end = match found {
             Some(found) => self.described(&bytes, start, &found)?,
@@ -56,6 +57,10 @@ impl<V: Visitor> Pass<'_, V> {
             self.pass_over_rest(source, read, end)?;
         }
         Ok(end)
+    }
+
+    fn search(&self, start: u64) -> DescriptionSearch<'_> {
+        DescriptionSearch::new(&self.sections, self.report.mode(), start)
     }
 
     /// Shows devices with their description, and returns where that ends.
@@ -74,15 +79,17 @@ impl<V: Visitor> Pass<'_, V> {
             let expected = "the end of the elements before the description";
             let what = "the devices against their description (vmdesc)";
             let error = FormatError::unexpected(inner.position(), what, expected, left);
-            self.accept(error)?;
+            self.report.accept(error)?;
         }
         self.check_guesses(&found.vmdesc, start)?;
         let json = bytes.get(found.element + vmdesc::HEAD..found.end);
-        self.visitor
-            .vmdesc(json.unwrap_or_default())
-            .map_err(LoadError::Visitor)?;
+        self.report
+            .show(|visitor| visitor.vmdesc(json.unwrap_or_default()))?;
         let end = start + found.end as u64;
-        self.show_vmdesc(start + found.element as u64, end)?;
+        let element = self
+            .report
+            .begin(start + found.element as u64, Nesting::Stream);
+        self.report.element(element, end, ElementKind::VmDesc)?;
         // What ended the elements early lies before the description.
         self.cut = false;
         Ok(end)
@@ -96,12 +103,12 @@ impl<V: Visitor> Pass<'_, V> {
         start: u64,
         limit: Option<Error>,
     ) -> Result<u64, LoadError<V::Error>> {
-        let end = self.end_of_elements(bytes, start).map(|end| end.at);
+        let end = self.search(start).end_of_elements(bytes).map(|end| end.at);
         if let (Some(error), None) = (limit, end) {
-            if !self.rescues(&error) {
+            if !self.report.rescues(&error) {
                 return Err(error.into());
             }
-            self.cut_at(start + bytes.len() as u64, &error)?;
+            self.report.cut(start + bytes.len() as u64, &error)?;
         }
         let (elements, after) = bytes.split_at(end.unwrap_or(bytes.len()));
         let mut inner = SliceSource::at(elements, start);
@@ -128,49 +135,32 @@ impl<V: Visitor> Pass<'_, V> {
         start: u64,
         found: &Found,
     ) -> Result<(), LoadError<V::Error>> {
-        match self.lengths_of(bytes, start, &found.vmdesc) {
+        match self.search(start).lengths(bytes, &found.vmdesc) {
             Ok(Lengths::Described(lengths)) => {
-                self.lengths = lengths.into();
+                self.sections.set_lengths(lengths);
                 Ok(())
             }
             // Other sections among them: footers tell, and are checked against the description.
             Ok(Lengths::Unknown) => Ok(()),
-            Err(error) if self.rescues(&error) => {
+            Err(error) if self.report.rescues(&error) => {
                 let reason = error.to_string();
-                self.assume(start, None, AssumptionKind::Guessed { reason })
+                self.report
+                    .assume(start, None, AssumptionKind::Guessed { reason })
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Whether the sections that were split by their footers are those of the description.
+    /// Holds the device sections against the description, as far as they were told apart without it.
     fn check_guesses(&mut self, vmdesc: &VmDesc, start: u64) -> Result<(), LoadError<V::Error>> {
-        const WHAT: &str = "the devices against their description (vmdesc)";
-        let described = &vmdesc.devices;
-        let mut wrong = None;
-        for (guess, device) in self.guesses.iter().zip(described) {
-            let len = device.payload_len();
-            let fits = len == Some(guess.payload_len as u64) || device.may_be_of_other_length();
-            if !devices::matches(&guess.header, device) || !fits {
-                let found = format!("'{}' of {:?} bytes", device.name, len);
-                let expected = format!("{} bytes", guess.payload_len);
-                let error = FormatError::unexpected(guess.offset, WHAT, expected, found);
-                wrong = Some(error.in_section(&guess.header.idstr));
-                break;
-            }
-        }
-        if wrong.is_none() && (described.len() as u64) != self.summary.devices {
-            let found = format!("{} described", described.len());
-            let expected = format!("{} as in the stream", self.summary.devices);
-            wrong = Some(FormatError::unexpected(start, WHAT, expected, found));
-        }
-        match wrong {
-            None => Ok(()),
-            Some(error) if self.mode == Mode::Strict => Err(Error::from(error).into()),
-            Some(error) => {
+        match self.sections.check_guesses(vmdesc, start) {
+            Ok(()) => Ok(()),
+            Err(error) if self.report.mode() == Mode::Strict => Err(Error::from(error).into()),
+            Err(error) => {
                 let (at, section) = (error.at, error.section.clone());
                 let reason = error.to_string();
-                self.assume(at, section.as_deref(), AssumptionKind::Guessed { reason })
+                let kind = AssumptionKind::Guessed { reason };
+                self.report.assume(at, section.as_deref(), kind)
             }
         }
     }
@@ -185,11 +175,12 @@ impl<V: Visitor> Pass<'_, V> {
             [] => FormatError::truncated(at, VMDESC, vmdesc::HEAD as u64, 0),
             [first, ..] => FormatError::unexpected(at, VMDESC, "06", format!("{first:02x}")),
         };
-        if self.mode == Mode::Strict {
+        if self.report.mode() == Mode::Strict {
             return Err(Error::from(error).into());
         }
         let reason = error.to_string();
-        self.assume(at, None, AssumptionKind::Guessed { reason })
+        self.report
+            .assume(at, None, AssumptionKind::Guessed { reason })
     }
 
     /// Passes over what comes after the end of the stream, of which `read` bytes were read already.
@@ -202,20 +193,17 @@ impl<V: Visitor> Pass<'_, V> {
         source.expect_end();
         let bytes = match source.skip_rest() {
             Ok(bytes) => read.saturating_add(bytes),
-            Err(error) if self.rescues(&error) => {
-                return self.cut_at(source.position(), &error);
+            Err(error) if self.report.rescues(&error) => {
+                return self.report.cut(source.position(), &error);
             }
             Err(error) => return Err(error.into()),
         };
         match bytes {
             0 => Ok(()),
-            bytes => self.assume(end, None, AssumptionKind::Trailing { bytes }),
+            bytes => self
+                .report
+                .assume(end, None, AssumptionKind::Trailing { bytes }),
         }
-    }
-
-    fn cut_at(&mut self, at: u64, error: &Error) -> Result<(), LoadError<V::Error>> {
-        let reason = error.to_string();
-        self.assume(at, None, AssumptionKind::Cut { reason })
     }
 }
 

@@ -19,6 +19,15 @@ pub trait Source {
     /// The stream cannot be read.
     fn peek(&mut self, n: usize) -> Result<&[u8], Error>;
 
+    /// The next byte, without taking it; `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// The stream cannot be read.
+    #[inline]
+    fn peek_u8(&mut self) -> Result<Option<u8>, Error> {
+        Ok(self.peek(1)?.first().copied())
+    }
+
     /// Whatever is there next, without taking it: at least one byte, unless the stream ends here, and
     /// at most [`limits::TAKE`](super::limits::TAKE). Does not look for more than that, which may
     /// not come.
@@ -239,6 +248,11 @@ macro_rules! forward {
             #[inline]
             fn peek(&mut self, n: usize) -> Result<&[u8], Error> {
                 (**self).peek(n)
+            }
+
+            #[inline]
+            fn peek_u8(&mut self) -> Result<Option<u8>, Error> {
+                (**self).peek_u8()
             }
 
             fn peek_some(&mut self) -> Result<&[u8], Error> {

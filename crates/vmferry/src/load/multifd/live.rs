@@ -10,10 +10,8 @@ use super::channel::{Batch, Channel};
 use super::{Beside, Known, Numbers, check_behind_the_last, check_set, check_uuid, ended_early};
 use super::{in_channel, show};
 use crate::error::{Error, FormatError};
-use crate::load::pass::Pass;
 use crate::load::{
-    Assumption, Bitmap, Channels, Element, LoadError, MappedPages, Options, Origin, Summary,
-    Visitor,
+    Assumption, Bitmap, Element, LoadError, MappedPages, Origin, PageCounts, Summary, Visitor,
 };
 use crate::machine::{Configuration, DeviceSection};
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
@@ -22,32 +20,25 @@ use crate::wire::Source;
 use crate::wire::dirty_bitmap::Content;
 use crate::wire::multifd::Init;
 
-/// Reads all channels of a machine while they are sent, and shows them to `visitor`, as
-/// [`load_channels`](crate::load::load_channels) does with recorded ones. The visitor is called from the threads
-/// that read the channels, by one of them at a time; between two meeting points, pages of several channels come
-/// in any order.
-///
-/// `abort` has to end all channels: it is used, once at most, when one of them has failed and the others may be waiting.
-/// [`Channels::abort_handle`] gives it; [the default](AbortHandle::default) does for channels that never block.
+/// Reads the main channel with `read` while a thread reads each of the others. What `read` is given is the visitor,
+/// which the threads share, and the other channels.
 ///
 /// # Errors
-/// As for [`load_channels`](crate::load::load_channels): the first thing that went wrong on any channel.
-pub fn load_live<S, V>(
-    channels: &mut Channels<S>,
+/// The first thing that went wrong on any channel.
+pub(in crate::load) fn while_live<S, V>(
+    sources: &mut [S],
     visitor: &mut V,
-    options: &Options,
     abort: &AbortHandle,
+    read: impl for<'s, 'a> FnOnce(
+        &mut Locked<'s, 'a, V>,
+        &mut Threads<'s, 'a, V>,
+    ) -> Result<Summary, LoadError<V::Error>>,
 ) -> Result<Summary, LoadError<V::Error>>
 where
     S: Source + Send,
     V: Visitor<Error: Send> + Send,
 {
-    let Channels {
-        main,
-        preempt,
-        multifd,
-    } = channels;
-    let opened = Channel::open_all(multifd)?;
+    let opened = Channel::open_all(sources)?;
     let inits: Vec<_> = opened.iter().map(|channel| channel.init).collect();
     check_set(inits.iter())?;
     let shared = Shared {
@@ -60,12 +51,11 @@ where
             let shared = &shared;
             scope.spawn(move || shared.read(index, channel));
         }
-        let mut visitor = Locked(&shared);
-        let mut beside = Threads {
+        let mut threads = Threads {
             shared: &shared,
             inits: &inits,
         };
-        let read = Pass::new(&mut visitor, &mut beside, options).run(main, preempt.as_mut());
+        let read = read(&mut Locked(&shared), &mut threads);
         shared.main_ended(read)
     })
 }
@@ -92,7 +82,8 @@ struct State<'a, V: Visitor> {
     failure: Option<LoadError<V::Error>>,
     numbers: Numbers,
     device_states: u64,
-    summary: Summary,
+    /// The pages that were shown and are not counted in the main channel's pass yet.
+    pages: PageCounts,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -113,7 +104,7 @@ impl<'a, V: Visitor> State<'a, V> {
             failure: None,
             numbers: Numbers::default(),
             device_states: 0,
-            summary: Summary::default(),
+            pages: PageCounts::default(),
         }
     }
 }
@@ -212,7 +203,7 @@ impl<'a, V: Visitor> Shared<'a, V> {
                     visitor: here.visitor,
                     blocks,
                     page_size: *page_size,
-                    summary: &mut here.summary,
+                    pages: &mut here.pages,
                 };
                 here.unconfirmed |= !batch.packet.is_empty();
                 show(batch, init, &mut known)
@@ -254,7 +245,7 @@ impl<'a, V: Visitor> Shared<'a, V> {
 }
 
 /// The main channel's view of the others.
-struct Threads<'s, 'a, V: Visitor> {
+pub(in crate::load) struct Threads<'s, 'a, V: Visitor> {
     shared: &'s Shared<'a, V>,
     inits: &'s [Init],
 }
@@ -293,7 +284,7 @@ impl<'a, V: Visitor> Beside<Locked<'_, 'a, V>> for Threads<'_, 'a, V> {
         }
         state.passed = target;
         state.unconfirmed = false;
-        add(known.summary, &mut state.summary);
+        *known.pages += std::mem::take(&mut state.pages);
         drop(state);
         self.shared.changed.notify_all();
         Ok(())
@@ -309,7 +300,7 @@ impl<'a, V: Visitor> Beside<Locked<'_, 'a, V>> for Threads<'_, 'a, V> {
         if state.failure.is_some() {
             return Err(Error::Closed.into());
         }
-        add(known.summary, &mut state.summary);
+        *known.pages += std::mem::take(&mut state.pages);
         if state.unconfirmed {
             let what = "the end of the multifd channels";
             let expected = "no pages behind the last meeting point";
@@ -317,13 +308,6 @@ impl<'a, V: Visitor> Beside<Locked<'_, 'a, V>> for Threads<'_, 'a, V> {
         }
         Ok(state.numbers.check(state.device_states)?)
     }
-}
-
-fn add(to: &mut Summary, from: &mut Summary) {
-    let from = std::mem::take(from);
-    to.pages += from.pages;
-    to.zero_pages += from.zero_pages;
-    to.multifd_pages += from.multifd_pages;
 }
 
 /// Whatever becomes of a thread, the others must not wait for it.
@@ -342,7 +326,7 @@ impl<V: Visitor> Drop for Leaving<'_, '_, V> {
 }
 
 /// The visitor, for one thread at a time.
-struct Locked<'s, 'a, V: Visitor>(&'s Shared<'a, V>);
+pub(in crate::load) struct Locked<'s, 'a, V: Visitor>(&'s Shared<'a, V>);
 
 #[deny(clippy::missing_trait_methods)]
 impl<V: Visitor> Visitor for Locked<'_, '_, V> {

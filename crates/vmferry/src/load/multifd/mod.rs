@@ -17,12 +17,12 @@ mod live;
 mod payload;
 mod recorded;
 
-pub use live::load_live;
+pub(super) use live::while_live;
 pub(super) use recorded::Recorded;
 
 use channel::Batch;
 
-use super::{ChannelName, Encoding, LoadError, Origin, Summary, Visitor};
+use super::{ChannelName, Encoding, LoadError, Origin, PageCounts, Visitor};
 use crate::error::{Error, FormatError};
 use crate::ram::{Page, PageIndex, PageSize, RamBlocks};
 use crate::wire::multifd::{Init, Method, Pages};
@@ -32,7 +32,7 @@ pub(super) struct Known<'a, V> {
     pub(super) visitor: &'a mut V,
     pub(super) blocks: &'a RamBlocks,
     pub(super) page_size: PageSize,
-    pub(super) summary: &'a mut Summary,
+    pub(super) pages: &'a mut PageCounts,
 }
 
 /// The channels beside the main one.
@@ -135,9 +135,11 @@ fn show<V: Visitor>(
                 Error::from(FormatError::unexpected(batch.offset, WHAT, expected, found)).into(),
             );
         }
-        known.summary.pages += 1;
-        known.summary.multifd_pages += 1;
-        known.summary.zero_pages += u64::from(content == Page::Zero);
+        *known.pages += PageCounts {
+            multifd: 1,
+            zero: u64::from(content == Page::Zero),
+            ..PageCounts::PAGE
+        };
         let origin = Origin {
             channel: ChannelName::Multifd(id),
             offset: at,

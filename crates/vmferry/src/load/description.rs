@@ -4,12 +4,8 @@
 //! shows: their names, lengths and footers lead from the first section exactly to it. Bytes are looked at as they
 //! come, each a few times at most.
 
-use super::devices::{self, Lengths};
-use super::full::Footers;
-use super::marks::{Mark, marks};
-use super::pass::Pass;
-use super::resync::begins_section;
-use super::{Mode, Visitor};
+use super::Mode;
+use super::sections::{Lengths, Mark, Sections, begins_section, marks};
 use crate::error::{Error, FormatError};
 use crate::wire::section::{self, ElementType, FOOTER_LEN, SectionHeader};
 use crate::wire::vmdesc::{self, Finder, VmDesc};
@@ -54,10 +50,27 @@ pub(super) enum Stop {
     Failed(Error),
 }
 
-impl<V: Visitor> Pass<'_, V> {
+/// Looks for the description in what comes after the pages.
+#[derive(Clone, Copy)]
+pub(super) struct DescriptionSearch<'a> {
+    sections: &'a Sections,
+    mode: Mode,
+    /// Where in the stream the bytes begin that are searched.
+    start: u64,
+}
+
+impl<'a> DescriptionSearch<'a> {
+    pub(super) fn new(sections: &'a Sections, mode: Mode, start: u64) -> Self {
+        Self {
+            sections,
+            mode,
+            start,
+        }
+    }
+
     /// Reads to the end of the source, or as much as devices and their description may have: only then it is certain
     /// that no other description fits.
-    pub(super) fn read_rest(&self, source: &mut impl Source, start: u64) -> Rest {
+    pub(super) fn read_rest(&self, source: &mut impl Source) -> Rest {
         const LIMIT: usize = limits::DEVICE_STATE + limits::VMDESC;
         const WHAT: &str = "the state of all devices";
         let (mut bytes, mut finder) = (Vec::new(), Finder::default());
@@ -71,13 +84,13 @@ impl<V: Visitor> Pass<'_, V> {
             let more = there.min(LIMIT - bytes.len());
             if more == 0 {
                 let (len, limit) = ((LIMIT + there) as u64, LIMIT as u64);
-                break Stop::Limit(FormatError::too_long(start, WHAT, len, limit).into());
+                break Stop::Limit(FormatError::too_long(self.start, WHAT, len, limit).into());
             }
             match source.take(more, WHAT) {
                 Ok(piece) => bytes.extend_from_slice(piece),
                 Err(error) => break Stop::Failed(error),
             }
-            while let Some(next) = self.next_fitting(&mut finder, &bytes, start) {
+            while let Some(next) = self.next_fitting(&mut finder, &bytes) {
                 found = Some(next);
                 fitting += 1;
             }
@@ -96,13 +109,13 @@ impl<V: Visitor> Pass<'_, V> {
     }
 
     /// The next description to which the devices lead.
-    fn next_fitting(&self, finder: &mut Finder, bytes: &[u8], start: u64) -> Option<Found> {
+    fn next_fitting(&self, finder: &mut Finder, bytes: &[u8]) -> Option<Found> {
         while let Some(range) = finder.next(bytes) {
-            let Ok(found) = parse(bytes, range.start, range.end, start) else {
+            let Ok(found) = parse(bytes, range.start, range.end, self.start) else {
                 continue;
             };
             let elements = bytes.get(..found.element).unwrap_or_default();
-            let lengths = self.lengths_of(elements, start, &found.vmdesc);
+            let lengths = self.lengths(elements, &found.vmdesc);
             if matches!(lengths, Ok(Lengths::Described(_))) {
                 return Some(found);
             }
@@ -111,32 +124,25 @@ impl<V: Visitor> Pass<'_, V> {
     }
 
     /// The lengths of the device sections in `elements`, which are all that come before the description.
-    pub(super) fn lengths_of(
-        &self,
-        elements: &[u8],
-        start: u64,
-        vmdesc: &VmDesc,
-    ) -> Result<Lengths, Error> {
-        let described = vmdesc.devices.get(self.guesses.len()..);
-        let described = described.unwrap_or_default();
-        let (footers, mode) = (self.footers, self.mode);
-        devices::lengths(elements, start, described, footers, mode, &self.sought)
+    pub(super) fn lengths(&self, elements: &[u8], vmdesc: &VmDesc) -> Result<Lengths, Error> {
+        self.sections
+            .described_lengths(elements, self.start, vmdesc, self.mode)
     }
 
     /// A description where the devices lead to none: because it or one of them is damaged, or because there are
     /// sections among them of which it does not tell.
-    pub(super) fn find_rejected(&self, bytes: &[u8], start: u64) -> Result<Option<Found>, Error> {
+    pub(super) fn find_rejected(&self, bytes: &[u8]) -> Result<Option<Found>, Error> {
         // Where the footers lead to the end of the elements, it is there or nowhere. Unless there is one before to
         // which the devices lead further: then the footers have led into something that comes after the end.
-        let ended = self.end_of_elements(bytes, start);
+        let ended = self.end_of_elements(bytes);
         let mut finder = Finder::default();
         let mut all = std::iter::from_fn(|| finder.next(bytes));
         let there = ended.and_then(|end| {
             let range = all.find(|range| range.start >= end.at)?;
-            (range.start == end.at).then(|| parse(bytes, range.start, range.end, start))
+            (range.start == end.at).then(|| parse(bytes, range.start, range.end, self.start))
         });
         if ended.is_none_or(|end| !end.is_sure || matches!(there, Some(Ok(_)))) {
-            let furthest = self.find_furthest(bytes, start);
+            let furthest = self.find_furthest(bytes);
             let before = |found: &Found| ended.is_none_or(|end| found.element <= end.at);
             if let Some(found) = furthest.filter(before) {
                 return Ok(Some(found));
@@ -144,37 +150,38 @@ impl<V: Visitor> Pass<'_, V> {
         }
         if ended.is_some() {
             return match there {
-                Some(Err(error)) if !self.rescues(&error) => Err(error),
+                Some(Err(error)) if !self.mode.rescues(&error) => Err(error),
                 there => Ok(there.and_then(Result::ok)),
             };
         }
         // Else one that reaches to the end.
-        let last = vmdesc::locate(bytes).map(|element| parse(bytes, element, bytes.len(), start));
+        let last =
+            vmdesc::locate(bytes).map(|element| parse(bytes, element, bytes.len(), self.start));
         match last {
             Some(Ok(found)) => return Ok(Some(found)),
-            Some(Err(error)) if !self.rescues(&error) => return Err(error),
+            Some(Err(error)) if !self.mode.rescues(&error) => return Err(error),
             _ => {}
         }
         // It may stand further in front, or be damaged.
-        if self.mode == Mode::Strict || devices::reach_the_end(bytes, start) {
+        if self.mode == Mode::Strict || reach_the_end(bytes, self.start) {
             return Ok(None);
         }
         let mut finder = Finder::default();
         let mut all = std::iter::from_fn(|| finder.next(bytes));
-        Ok(all.find_map(|range| parse(bytes, range.start, range.end, start).ok()))
+        Ok(all.find_map(|range| parse(bytes, range.start, range.end, self.start).ok()))
     }
 
     /// The description along which the devices lead furthest, beyond the first of them.
-    fn find_furthest(&self, bytes: &[u8], start: u64) -> Option<Found> {
+    fn find_furthest(&self, bytes: &[u8]) -> Option<Found> {
         let mut finder = Finder::default();
         let mut furthest = None;
-        let mut reached = start;
+        let mut reached = self.start;
         while let Some(range) = finder.next(bytes) {
-            let Ok(found) = parse(bytes, range.start, range.end, start) else {
+            let Ok(found) = parse(bytes, range.start, range.end, self.start) else {
                 continue;
             };
             let elements = bytes.get(..found.element).unwrap_or_default();
-            let at = match self.lengths_of(elements, start, &found.vmdesc) {
+            let at = match self.lengths(elements, &found.vmdesc) {
                 Ok(_) => u64::MAX,
                 Err(Error::Format(error)) => error.at,
                 Err(_) => continue,
@@ -188,8 +195,8 @@ impl<V: Visitor> Pass<'_, V> {
 
     /// Where the elements end, told by their footers: after the byte that ends them. `None` where the footers do not
     /// lead there, or anything else than devices is among them.
-    pub(super) fn end_of_elements(&self, bytes: &[u8], start: u64) -> Option<End> {
-        if self.footers == Footers::Absent {
+    pub(super) fn end_of_elements(&self, bytes: &[u8]) -> Option<End> {
+        if !self.sections.may_have_footers() {
             return None;
         }
         // A volume is mostly zeros after a stream.
@@ -198,7 +205,7 @@ impl<V: Visitor> Pass<'_, V> {
             .rposition(|byte| *byte != 0)
             .map_or(0, |last| last + 1);
         work::count(bytes.len() - padding);
-        let mut source = SliceSource::at(bytes, start);
+        let mut source = SliceSource::at(bytes, self.start);
         let mut is_sure = true;
         loop {
             match ElementType::decode(&mut source).ok()? {
@@ -216,7 +223,7 @@ impl<V: Visitor> Pass<'_, V> {
             let is_end = |mark: &Mark<'_>| mark.after.first() == Some(&(ElementType::Eof as u8));
             let is_strong = |mark: &Mark<'_>| {
                 let next = mark.at + FOOTER_LEN;
-                self.begins_element(mark.after) || is_end(mark) && next + 1 >= padding
+                self.sections.begins_element(mark.after) || is_end(mark) && next + 1 >= padding
             };
             let is_own = |mark: &Mark<'_>| mark.footer == own;
             let strong = marks(rest).find(|mark| is_own(mark) && is_strong(mark));
@@ -237,6 +244,34 @@ impl<V: Visitor> Pass<'_, V> {
             source.take_slice(len, "a device").ok()?;
         }
     }
+}
+
+/// Whether the elements, told apart by their footers, reach exactly to the end of `bytes`: then nothing in them is a
+/// description, whatever the state of a device looks like.
+fn reach_the_end(bytes: &[u8], start: u64) -> bool {
+    let mut source = SliceSource::at(bytes, start);
+    for _ in 0..limits::SECTIONS {
+        match ElementType::decode(&mut source) {
+            Ok(ElementType::Eof) => return source.rest().is_empty(),
+            Ok(ElementType::Full) => {}
+            _ => return false,
+        }
+        let Ok(header) = SectionHeader::decode(&mut source) else {
+            return false;
+        };
+        let own = section::footer(header.section_id);
+        let ends = |mark: &Mark<'_>| {
+            let next = mark.after.first();
+            let next = next.and_then(|first| ElementType::from_byte(*first));
+            mark.footer == own && matches!(next, Some(ElementType::Full | ElementType::Eof))
+        };
+        let len = marks(source.rest()).find(ends).map(|mark| mark.at);
+        let passed = len.map(|len| source.take_slice(len + FOOTER_LEN, "a device").is_ok());
+        if passed != Some(true) {
+            return false;
+        }
+    }
+    false
 }
 
 /// Whether other sections end in these bytes.

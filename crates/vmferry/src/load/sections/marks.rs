@@ -6,35 +6,36 @@ use crate::wire::limits;
 use crate::wire::section::{self, FOOTER_LEN};
 use crate::work;
 
-/// How much was searched for footers beyond where sections end.
+/// Bytes that were searched for footers beyond where sections end: in proportion to what is read, so that a hostile
+/// stream cannot make the search quadratic.
 #[derive(Debug, Default)]
-pub(super) struct Sought(Cell<u64>);
+pub(super) struct SearchBudget(Cell<u64>);
 
-impl Sought {
-    /// Whether more may be searched, where so many bytes of the stream were passed.
+impl SearchBudget {
+    /// Whether more may be searched when the stream was read up to offset `passed`.
     pub(super) fn may_go_on(&self, passed: u64) -> bool {
         let more = passed.saturating_mul(limits::FOOTERS_SOUGHT_FOR_EACH);
         self.0.get() < limits::FOOTERS_SOUGHT.saturating_add(more)
     }
 
-    pub(super) fn add(&self, bytes: usize) {
+    pub(super) fn spend(&self, bytes: usize) {
         self.0.set(self.0.get().saturating_add(bytes as u64));
     }
 }
 
 /// What looks like a footer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mark<'a> {
+pub(in crate::load) struct Mark<'a> {
     /// Where it is.
-    pub(super) at: usize,
+    pub(in crate::load) at: usize,
     /// Its bytes.
-    pub(super) footer: &'a [u8],
+    pub(in crate::load) footer: &'a [u8],
     /// What comes after it.
-    pub(super) after: &'a [u8],
+    pub(in crate::load) after: &'a [u8],
 }
 
 /// Everything in `bytes` that looks like a footer, in order.
-pub(super) fn marks(bytes: &[u8]) -> impl Iterator<Item = Mark<'_>> {
+pub(in crate::load) fn marks(bytes: &[u8]) -> impl Iterator<Item = Mark<'_>> {
     let mut from = 0;
     std::iter::from_fn(move || {
         let rest = bytes.get(from..)?;

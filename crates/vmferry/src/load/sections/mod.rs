@@ -1,30 +1,62 @@
-//! Device sections, and where they end.
+//! Device sections, and where sections end.
+//!
+//! A device's section does not say how long it is. A description gives the lengths; without one, a section ends at its
+//! footer, and that is a guess, because a payload can hold what looks like a footer.
 
-use super::devices::Length;
-use super::marks::{Mark, marks};
-use super::pass::{Level, Pass, next_byte};
-use super::resync::begins_section;
-use super::telling::Begin;
+mod lengths;
+mod marks;
+mod shape;
+mod started;
+
+use std::collections::VecDeque;
+
+pub(super) use lengths::Lengths;
+use lengths::{Length, described};
+use marks::SearchBudget;
+pub(super) use marks::{Mark, marks};
+pub(super) use shape::begins_section;
+use shape::{begins_element, begins_likely_element};
+use started::StartedSections;
+
+use super::report::{ElementStart, Report};
 use super::{AssumptionKind, LoadError, Mode, Visitor};
 use crate::error::{Error, FormatError};
 use crate::machine::{DeviceSection, Phase, Split};
 use crate::wire::section::{self, ElementType, FOOTER_LEN, SectionHeader};
-use crate::wire::{SliceSource, Source, limits, vmdesc};
+use crate::wire::vmdesc::VmDesc;
+use crate::wire::{SliceSource, Source, limits};
 
 /// Whether sections end with a footer: all of one stream do, or none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Footers {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Footers {
     /// No section has ended yet.
+    #[default]
     Unknown,
     Present,
     Absent,
 }
 
-/// A device section whose end was told from its footer.
-pub(super) struct Guess {
-    pub(super) header: SectionHeader,
-    pub(super) payload_len: usize,
-    pub(super) offset: u64,
+/// A device section whose end was guessed from its footer.
+#[derive(Debug)]
+struct Guess {
+    header: SectionHeader,
+    payload_len: usize,
+    offset: u64,
+}
+
+/// What is known of a stream's sections.
+#[derive(Debug, Default)]
+pub(super) struct Sections {
+    footers: Footers,
+    started: StartedSections,
+    /// Device sections so far.
+    devices: u64,
+    guesses: Vec<Guess>,
+    /// Bytes of the payloads of all of those.
+    guessed_len: usize,
+    /// The lengths of the payloads of the device sections to come, where a description gives them.
+    lengths: VecDeque<Length>,
+    budget: SearchBudget,
 }
 
 const STATE: &str = "the state of a device";
@@ -35,19 +67,92 @@ const SIGHT: usize = 1 << 10;
 /// As much as it takes to see what stands behind a footer.
 const AHEAD: usize = FOOTER_LEN + 1 + 4 + 1 + 255 + 8;
 
-impl<V: Visitor> Pass<'_, V> {
-    /// Reads a device section, behind its type byte.
-    pub(super) fn full<T: Source>(
+impl Sections {
+    /// All sections have footers. Otherwise the end of the first section shows whether they do.
+    pub(super) fn expect_footers(&mut self) {
+        self.footers = Footers::Present;
+    }
+
+    /// Whether sections have footers, or nothing is known about it yet.
+    pub(super) fn may_have_footers(&self) -> bool {
+        self.footers != Footers::Absent
+    }
+
+    /// How many device sections there were.
+    pub(super) fn devices(&self) -> u64 {
+        self.devices
+    }
+
+    /// An iterable section is started at offset `at`.
+    pub(super) fn start(&mut self, header: &SectionHeader, at: u64) -> Result<(), FormatError> {
+        self.started.insert(header, at)
+    }
+
+    /// The iterable section that a PART or END at offset `at` goes on with.
+    pub(super) fn started(&self, section_id: u32, at: u64) -> Result<&SectionHeader, FormatError> {
+        self.started.get(section_id, at)
+    }
+
+    pub(super) fn is_started(&self, section_id: u32) -> bool {
+        self.started.has(section_id)
+    }
+
+    /// Whether an element, the end of the elements, or nothing begins here.
+    pub(super) fn begins_element(&self, bytes: &[u8]) -> bool {
+        begins_element(bytes, &self.started)
+    }
+
+    /// The lengths of the device sections in `elements` at offset `start`, which are all that come before the
+    /// description.
+    pub(super) fn described_lengths(
+        &self,
+        elements: &[u8],
+        start: u64,
+        vmdesc: &VmDesc,
+        mode: Mode,
+    ) -> Result<Lengths, Error> {
+        let devices = vmdesc.devices.get(self.guesses.len()..);
+        let devices = devices.unwrap_or_default();
+        described(elements, start, devices, self.footers, mode, &self.budget)
+    }
+
+    /// The lengths of the device sections to come.
+    pub(super) fn set_lengths(&mut self, lengths: Vec<Length>) {
+        self.lengths = lengths.into();
+    }
+
+    /// Whether the sections whose ends were guessed are those of the description, and there are as many in all.
+    pub(super) fn check_guesses(&self, vmdesc: &VmDesc, start: u64) -> Result<(), FormatError> {
+        const WHAT: &str = "the devices against their description (vmdesc)";
+        let described = &vmdesc.devices;
+        for (guess, device) in self.guesses.iter().zip(described) {
+            let len = device.payload_len();
+            let fits = len == Some(guess.payload_len as u64) || device.may_be_of_other_length();
+            if !lengths::matches(&guess.header, device) || !fits {
+                let found = format!("'{}' of {:?} bytes", device.name, len);
+                let expected = format!("{} bytes", guess.payload_len);
+                let error = FormatError::unexpected(guess.offset, WHAT, expected, found);
+                return Err(error.in_section(&guess.header.idstr));
+            }
+        }
+        if (described.len() as u64) != self.devices {
+            let found = format!("{} described", described.len());
+            let expected = format!("{} as in the stream", self.devices);
+            return Err(FormatError::unexpected(start, WHAT, expected, found));
+        }
+        Ok(())
+    }
+
+    /// Reads a device section, after its type byte.
+    pub(super) fn device<T: Source, V: Visitor>(
         &mut self,
+        report: &mut Report<'_, V>,
         source: &mut T,
-        begin: Begin,
+        begin: ElementStart,
+        phase: Phase,
     ) -> Result<(), LoadError<V::Error>> {
         let header = SectionHeader::decode(source)?;
-        self.counted(begin.offset)?;
-        let phase = match begin.level {
-            Level::Stream => Phase::Early,
-            Level::Tail | Level::Package => Phase::Device,
-        };
+        self.counted(begin.offset())?;
         let mut element = Vec::new();
         header.encode(ElementType::Full, &mut element);
         let payload = element.len();
@@ -58,22 +163,22 @@ impl<V: Visitor> Pass<'_, V> {
                 split
             }
             None => {
-                self.guess(source, &header, &mut element)
+                self.guess(source, &header, report.mode(), &mut element)
                     .map_err(in_section)?;
                 self.guesses.push(Guess {
                     header: header.clone(),
                     payload_len: element.len() - payload,
-                    offset: begin.offset,
+                    offset: begin.offset(),
                 });
                 Split::Footer
             }
         };
         let payload = payload..element.len();
-        self.footer(source, header.section_id, &header.idstr)?;
+        self.footer(report, source, header.section_id, &header.idstr)?;
         if self.footers != Footers::Absent {
             element.extend_from_slice(&section::footer(header.section_id));
         }
-        self.summary.devices += 1;
+        self.devices += 1;
         let section = DeviceSection {
             section_id: header.section_id,
             idstr: &header.idstr,
@@ -83,15 +188,15 @@ impl<V: Visitor> Pass<'_, V> {
             split,
             payload: element.get(payload).unwrap_or_default(),
             element: &element,
-            offset: begin.offset,
+            offset: begin.offset(),
         };
-        self.visitor.device(&section).map_err(LoadError::Visitor)?;
-        self.show_section(begin, source.position(), ElementType::Full, &header)
+        report.show(|visitor| visitor.device(&section))?;
+        report.section(begin, source.position(), ElementType::Full, &header)
     }
 
     fn counted(&self, at: u64) -> Result<(), Error> {
         let limit = limits::SECTIONS as u64;
-        if self.summary.devices < limit {
+        if self.devices < limit {
             return Ok(());
         }
         Err(FormatError::too_long(at, "the list of sections", limit + 1, limit).into())
@@ -102,6 +207,7 @@ impl<V: Visitor> Pass<'_, V> {
         &mut self,
         source: &mut T,
         header: &SectionHeader,
+        mode: Mode,
         element: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let at = source.position();
@@ -111,7 +217,7 @@ impl<V: Visitor> Pass<'_, V> {
         }
         let limit = limits::DEVICE_STATE - self.guessed_len;
         let before = element.len();
-        self.to_footer(source, header.section_id, |piece| {
+        self.to_footer(source, header.section_id, mode, |piece| {
             element.extend_from_slice(piece);
             let len = element.len() - before;
             if len > limit {
@@ -126,14 +232,15 @@ impl<V: Visitor> Pass<'_, V> {
         Ok(())
     }
 
-    /// Passes a payload up to its footer, and tells how long it is.
-    pub(super) fn pass_to_footer<T: Source>(
+    /// Skips a payload up to its footer, and returns how long it is.
+    pub(super) fn skip_to_footer<T: Source>(
         &self,
         source: &mut T,
         section_id: u32,
+        mode: Mode,
     ) -> Result<u64, Error> {
         let mut len = 0;
-        self.to_footer(source, section_id, |piece| {
+        self.to_footer(source, section_id, mode, |piece| {
             len += piece.len() as u64;
             Ok(())
         })?;
@@ -145,6 +252,7 @@ impl<V: Visitor> Pass<'_, V> {
         &self,
         source: &mut T,
         section_id: u32,
+        mode: Mode,
         mut each: impl FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let at = source.position();
@@ -152,8 +260,8 @@ impl<V: Visitor> Pass<'_, V> {
         loop {
             let window = source.peek(sight)?;
             let (len, is_end) = (window.len(), window.len() < sight);
-            let is_all = is_end || sight == limits::TAKE || !self.sought.may_go_on(at);
-            let found = self.find_footer(window, section_id, is_all);
+            let is_all = is_end || sight == limits::TAKE || !self.budget.may_go_on(at);
+            let found = self.find_footer(window, section_id, mode, is_all);
             let is_sure = is_end || found.is_some_and(|found| found + AHEAD <= len);
             if !is_sure && sight < limits::TAKE {
                 sight = (2 * sight).min(limits::TAKE);
@@ -180,53 +288,34 @@ impl<V: Visitor> Pass<'_, V> {
     /// the stream. In rescue mode, where there is none in sight, also that of another section before a
     /// device's: looking for the own one goes on to the end of what can be in sight, unless
     /// too much was searched already.
-    fn find_footer(&self, bytes: &[u8], section_id: u32, is_all: bool) -> Option<usize> {
+    fn find_footer(
+        &self,
+        bytes: &[u8],
+        section_id: u32,
+        mode: Mode,
+        is_all: bool,
+    ) -> Option<usize> {
         let footer = section::footer(section_id);
         let is_own = |mark: &Mark<'_>| mark.footer == footer && self.begins_element(mark.after);
         let own = marks(bytes).find(is_own).map(|mark| mark.at);
-        if self.mode == Mode::Strict || own.is_some() {
+        if mode == Mode::Strict || own.is_some() {
             return own;
         }
         let other = marks(bytes).find(|mark| begins_section(mark.after))?;
-        self.sought.add(bytes.len());
+        self.budget.spend(bytes.len());
         is_all.then_some(other.at)
     }
 
-    /// Whether an element, the end of the elements, or nothing begins here. Where the bytes end early,
-    /// what is there decides.
-    pub(super) fn begins_element(&self, bytes: &[u8]) -> bool {
-        let Some((first, rest)) = bytes.split_first() else {
-            return true;
-        };
-        match ElementType::from_byte(*first) {
-            Some(ElementType::Eof) => rest.first().is_none_or(|next| *next == vmdesc::ELEMENT),
-            Some(ElementType::Start | ElementType::Full) => begins_header(rest),
-            Some(ElementType::Part | ElementType::End) => match rest.first_chunk() {
-                Some(id) => self.is_started(u32::from_be_bytes(*id)),
-                None => true,
-            },
-            Some(ElementType::Command) => match rest {
-                [high, low, ..] => *high == 0 && *low < 64,
-                [high] => *high == 0,
-                [] => true,
-            },
-            None => false,
-        }
-    }
-
-    pub(super) fn is_started(&self, section_id: u32) -> bool {
-        self.started.contains_key(&section_id)
-    }
-
     /// Reads the footer of a section, if sections have them.
-    pub(super) fn footer<T: Source>(
+    pub(super) fn footer<T: Source, V: Visitor>(
         &mut self,
+        report: &mut Report<'_, V>,
         source: &mut T,
         section_id: u32,
         idstr: &str,
     ) -> Result<(), LoadError<V::Error>> {
         if self.footers == Footers::Unknown {
-            self.footers = match next_byte(source)? {
+            self.footers = match source.peek_u8()? {
                 Some(section::FOOTER) => Footers::Present,
                 _ => Footers::Absent,
             };
@@ -234,15 +323,16 @@ impl<V: Visitor> Pass<'_, V> {
         if self.footers == Footers::Absent {
             return Ok(());
         }
-        if self.mode == Mode::Rescue {
-            return self.any_footer(source, section_id, idstr);
+        if report.mode() == Mode::Rescue {
+            return self.any_footer(report, source, section_id, idstr);
         }
         section::decode_footer(source, section_id).map_err(|error| error.in_section(idstr).into())
     }
 
     /// Reads a footer that may be wrong, or missing, if what follows is something to go on with.
-    fn any_footer<T: Source>(
-        &mut self,
+    fn any_footer<T: Source, V: Visitor>(
+        &self,
+        report: &mut Report<'_, V>,
         source: &mut T,
         section_id: u32,
         idstr: &str,
@@ -260,26 +350,15 @@ impl<V: Visitor> Pass<'_, V> {
             && self.begins_element(behind)
         {
             FOOTER_LEN
-        } else if self.begins_likely(ahead) {
+        } else if begins_likely_element(ahead, &self.started) {
             0
         } else {
             return Err(error.in_section(idstr).into());
         };
         source.take(taken, "a section footer")?;
         let reason = error.to_string();
-        self.assume(at, Some(idstr), AssumptionKind::Footer { reason })
+        report.assume(at, Some(idstr), AssumptionKind::Footer { reason })
     }
-}
-
-fn begins_header(bytes: &[u8]) -> bool {
-    let Some((_, rest)) = bytes.split_at_checked(4) else {
-        return true;
-    };
-    let Some((len, rest)) = rest.split_first() else {
-        return true;
-    };
-    let name = rest.get(..usize::from(*len)).unwrap_or(rest);
-    *len > 0 && name.iter().all(u8::is_ascii_graphic)
 }
 
 fn take_all(source: &mut impl Source, mut len: usize, out: &mut Vec<u8>) -> Result<(), Error> {

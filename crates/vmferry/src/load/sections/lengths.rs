@@ -1,27 +1,27 @@
-//! Taking the device sections apart by their description.
+//! The lengths of device sections, by their description.
 
-use super::Mode;
-use super::full::Footers;
-use super::marks::{Mark, Sought, marks};
+use super::Footers;
+use super::marks::{Mark, SearchBudget, marks};
 use crate::error::{Error, FormatError};
+use crate::load::Mode;
 use crate::machine::Split;
 use crate::wire::command::Command;
 use crate::wire::section::{self, ElementType, FOOTER_LEN, SectionHeader};
 use crate::wire::vmdesc::Device;
 use crate::wire::{SliceSource, Source, limits};
 
-/// What a description tells.
+/// What a description says.
 #[derive(Debug)]
-pub(super) enum Lengths {
+pub(in crate::load) enum Lengths {
     /// Of each section's payload.
     Described(Vec<Length>),
     /// Not everything: other elements stand between the devices.
     Unknown,
 }
 
-/// The length of a payload in bytes, and what told it.
+/// The length of a payload in bytes, and where it is from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Length {
+pub(in crate::load) struct Length {
     pub(super) bytes: usize,
     pub(super) split: Split,
 }
@@ -29,14 +29,14 @@ pub(super) struct Length {
 const WHAT: &str = "the devices against their description (vmdesc)";
 
 /// Walks along the devices of the description through `bytes`, which stand at offset `start` and must end
-/// with the elements. `sought` is how many bytes were searched so far, in this walk and others.
-pub(super) fn lengths(
+/// with the elements. `budget` is what this search and all others share.
+pub(super) fn described(
     bytes: &[u8],
     start: u64,
     described: &[Device],
     footers: Footers,
     mode: Mode,
-    sought: &Sought,
+    budget: &SearchBudget,
 ) -> Result<Lengths, Error> {
     let mut source = SliceSource::at(bytes, start);
     let mut described = described.iter();
@@ -61,11 +61,11 @@ pub(super) fn lengths(
         let header = SectionHeader::decode(&mut source)?;
         let device = described.next().filter(|device| matches(&header, device));
         let len = length(&header, device, at, source.rest().len())?;
-        let may_differ = footers != Footers::Absent && sought.may_go_on(start + bytes.len() as u64);
+        let may_differ = footers != Footers::Absent && budget.may_go_on(start + bytes.len() as u64);
         let other = device.filter(|device| may_differ && device.may_be_of_other_length());
         let other = other.and_then(|_| {
             let next = described.as_slice().first();
-            other_length(source.rest(), len, header.section_id, next, sought)
+            other_length(source.rest(), len, header.section_id, next, budget)
         });
         let split = other.map_or(Split::Vmdesc, |_| Split::Footer);
         let bytes = other.unwrap_or(len);
@@ -86,34 +86,6 @@ pub(super) fn lengths(
         return Err(FormatError::unexpected(source.position(), WHAT, expected, found).into());
     }
     Ok(Lengths::Described(lengths))
-}
-
-/// Whether the elements, told apart by their footers, reach exactly to the end of `bytes`: then nothing in them is a
-/// description, whatever the state of a device looks like.
-pub(super) fn reach_the_end(bytes: &[u8], start: u64) -> bool {
-    let mut source = SliceSource::at(bytes, start);
-    for _ in 0..limits::SECTIONS {
-        match ElementType::decode(&mut source) {
-            Ok(ElementType::Eof) => return source.rest().is_empty(),
-            Ok(ElementType::Full) => {}
-            _ => return false,
-        }
-        let Ok(header) = SectionHeader::decode(&mut source) else {
-            return false;
-        };
-        let own = section::footer(header.section_id);
-        let ends = |mark: &Mark<'_>| {
-            let next = mark.after.first();
-            let next = next.and_then(|first| ElementType::from_byte(*first));
-            mark.footer == own && matches!(next, Some(ElementType::Full | ElementType::Eof))
-        };
-        let len = marks(source.rest()).find(ends).map(|mark| mark.at);
-        let passed = len.map(|len| source.take_slice(len + FOOTER_LEN, "a device").is_ok());
-        if passed != Some(true) {
-            return false;
-        }
-    }
-    false
 }
 
 /// The bytes of a payload, of which there can be `left` at most.
@@ -146,7 +118,7 @@ fn other_length(
     described: usize,
     section_id: u32,
     next: Option<&Device>,
-    sought: &Sought,
+    budget: &SearchBudget,
 ) -> Option<usize> {
     let footer = section::footer(section_id);
     let ends = |mark: &Mark<'_>| {
@@ -172,7 +144,7 @@ fn other_length(
         return None;
     }
     let found = marks(bytes).find(ends).map(|mark| mark.at);
-    sought.add(found.unwrap_or(bytes.len()));
+    budget.spend(found.unwrap_or(bytes.len()));
     found
 }
 
