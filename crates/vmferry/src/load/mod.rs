@@ -21,25 +21,22 @@
 
 mod assumption;
 mod channels;
+mod commands;
 mod connections;
 mod description;
 mod element;
 mod image;
-mod inflate;
-mod mapped_ram;
 mod multifd;
 mod options;
 mod origin;
 mod others;
-mod pass;
-mod postcopy;
-mod ram;
+mod records;
 mod report;
 mod resync;
 mod sections;
 mod summary;
-mod tail;
 mod visitor;
+mod walk;
 
 pub use crate::wire::mapped_ram::{Bitmap, BitmapWords};
 pub use assumption::{Assumption, AssumptionKind};
@@ -54,7 +51,7 @@ pub use visitor::{MappedPages, Visitor};
 use crate::error::Error;
 use crate::stream::AbortHandle;
 use crate::wire::Source;
-use pass::Pass;
+use walk::Walk;
 
 /// Why a pass ended early.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +76,7 @@ pub fn load<S: Source, V: Visitor>(
     visitor: &mut V,
     options: &Options,
 ) -> Result<Summary, LoadError<V::Error>> {
-    Pass::new(visitor, &mut multifd::NoneBeside, options).run(source, None)
+    Walk::new(visitor, &mut multifd::NoSideChannels, options).run(source, None)
 }
 
 /// Reads all channels of a machine, each to its end, and shows them to `visitor` as [`load`] does with one.
@@ -97,8 +94,8 @@ pub fn load_channels<S: Source, V: Visitor>(
         preempt,
         multifd,
     } = channels;
-    let mut beside = multifd::Recorded::open(multifd)?;
-    Pass::new(visitor, &mut beside, options).run(main, preempt.as_mut())
+    let mut recorded = multifd::Recorded::open(multifd)?;
+    Walk::new(visitor, &mut recorded, options).run(main, preempt.as_mut())
 }
 
 /// Reads all channels of a machine while they are sent, and shows them to `visitor`, as [`load_channels`] does with
@@ -125,8 +122,8 @@ where
         preempt,
         multifd,
     } = channels;
-    multifd::while_live(multifd, visitor, abort, |visitor, beside| {
-        Pass::new(visitor, beside, options).run(main, preempt.as_mut())
+    multifd::while_live(multifd, visitor, abort, |visitor, threads| {
+        Walk::new(visitor, threads, options).run(main, preempt.as_mut())
     })
 }
 

@@ -7,7 +7,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::channel::{Batch, Channel};
-use super::{Beside, Known, Numbers, check_behind_the_last, check_set, check_uuid, ended_early};
+use super::{
+    Destination, Numbers, SideChannels, check_behind_the_last, check_set, check_uuid, ended_early,
+};
 use super::{in_channel, show};
 use crate::error::{Error, FormatError};
 use crate::load::{
@@ -69,7 +71,7 @@ struct Shared<'a, V: Visitor> {
 
 struct State<'a, V: Visitor> {
     visitor: &'a mut V,
-    /// Known as soon as the main channel has told them.
+    /// Destination as soon as the main channel has told them.
     blocks: Option<(RamBlocks, PageSize)>,
     /// Meeting points that all channels have come to, and gone on from.
     passed: u64,
@@ -199,14 +201,14 @@ impl<'a, V: Visitor> Shared<'a, V> {
         here.numbers.count(&batch.packet);
         let shown = match (&here.blocks, here.over) {
             (Some((blocks, page_size)), false) => {
-                let mut known = Known {
+                let mut destination = Destination {
                     visitor: here.visitor,
                     blocks,
                     page_size: *page_size,
                     pages: &mut here.pages,
                 };
                 here.unconfirmed |= !batch.packet.is_empty();
-                show(batch, init, &mut known)
+                show(batch, init, &mut destination)
             }
             _ => check_behind_the_last(batch).map_err(LoadError::Read),
         };
@@ -250,7 +252,7 @@ pub(in crate::load) struct Threads<'s, 'a, V: Visitor> {
     inits: &'s [Init],
 }
 
-impl<'a, V: Visitor> Beside<Locked<'_, 'a, V>> for Threads<'_, 'a, V> {
+impl<'a, V: Visitor> SideChannels<Locked<'_, 'a, V>> for Threads<'_, 'a, V> {
     fn any(&self) -> bool {
         !self.inits.is_empty()
     }
@@ -260,7 +262,10 @@ impl<'a, V: Visitor> Beside<Locked<'_, 'a, V>> for Threads<'_, 'a, V> {
         inits.try_for_each(|init| check_uuid(init, uuid))
     }
 
-    fn meet(&mut self, known: Known<'_, Locked<'_, 'a, V>>) -> Result<(), LoadError<V::Error>> {
+    fn meet(
+        &mut self,
+        destination: Destination<'_, Locked<'_, 'a, V>>,
+    ) -> Result<(), LoadError<V::Error>> {
         let mut state = self.shared.lock();
         let target = state.passed + 1;
         loop {
@@ -284,13 +289,16 @@ impl<'a, V: Visitor> Beside<Locked<'_, 'a, V>> for Threads<'_, 'a, V> {
         }
         state.passed = target;
         state.unconfirmed = false;
-        *known.pages += std::mem::take(&mut state.pages);
+        *destination.pages += std::mem::take(&mut state.pages);
         drop(state);
         self.shared.changed.notify_all();
         Ok(())
     }
 
-    fn end(&mut self, known: Known<'_, Locked<'_, 'a, V>>) -> Result<(), LoadError<V::Error>> {
+    fn end(
+        &mut self,
+        destination: Destination<'_, Locked<'_, 'a, V>>,
+    ) -> Result<(), LoadError<V::Error>> {
         let mut state = self.shared.lock();
         state.over = true;
         self.shared.changed.notify_all();
@@ -300,7 +308,7 @@ impl<'a, V: Visitor> Beside<Locked<'_, 'a, V>> for Threads<'_, 'a, V> {
         if state.failure.is_some() {
             return Err(Error::Closed.into());
         }
-        *known.pages += std::mem::take(&mut state.pages);
+        *destination.pages += std::mem::take(&mut state.pages);
         if state.unconfirmed {
             let what = "the end of the multifd channels";
             let expected = "no pages behind the last meeting point";

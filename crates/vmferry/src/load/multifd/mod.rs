@@ -1,4 +1,4 @@
-//! Pages that come through multifd channels, beside the main one.
+//! Pages that come through multifd channels, next to the main one.
 //!
 //! What ties the channels together are meeting points. Each stands once in the main channel (a MULTIFD_FLUSH
 //! record, or with machine types up to 8.0 every end of a piece of RAM) and once in each of the others
@@ -27,34 +27,34 @@ use crate::error::{Error, FormatError};
 use crate::ram::{Page, PageIndex, PageSize, RamBlocks};
 use crate::wire::multifd::{Init, Method, Pages};
 
-/// What the pass knows when its channel comes to a meeting point.
-pub(super) struct Known<'a, V> {
+/// Where the pages of packets go, and what they are held against.
+pub(super) struct Destination<'a, V> {
     pub(super) visitor: &'a mut V,
     pub(super) blocks: &'a RamBlocks,
     pub(super) page_size: PageSize,
     pub(super) pages: &'a mut PageCounts,
 }
 
-/// The channels beside the main one.
-pub(super) trait Beside<V: Visitor> {
+/// The channels next to the main one.
+pub(super) trait SideChannels<V: Visitor> {
     /// Whether there are any.
     fn any(&self) -> bool;
 
     /// The machine's id is known, or that it has none.
     fn belongs_to(&mut self, uuid: Option<[u8; 16]>) -> Result<(), Error>;
 
-    /// The main channel has come to a meeting point: behind this call, the visitor has seen all pages that are
+    /// The main channel has come to a meeting point: after this call, the visitor has seen all pages that are
     /// before it.
-    fn meet(&mut self, known: Known<'_, V>) -> Result<(), LoadError<V::Error>>;
+    fn meet(&mut self, destination: Destination<'_, V>) -> Result<(), LoadError<V::Error>>;
 
     /// The main channel has ended: the others must, too.
-    fn end(&mut self, known: Known<'_, V>) -> Result<(), LoadError<V::Error>>;
+    fn end(&mut self, destination: Destination<'_, V>) -> Result<(), LoadError<V::Error>>;
 }
 
 /// No channels.
-pub(super) struct NoneBeside;
+pub(super) struct NoSideChannels;
 
-impl<V: Visitor> Beside<V> for NoneBeside {
+impl<V: Visitor> SideChannels<V> for NoSideChannels {
     fn any(&self) -> bool {
         false
     }
@@ -63,53 +63,45 @@ impl<V: Visitor> Beside<V> for NoneBeside {
         Ok(())
     }
 
-    fn meet(&mut self, _: Known<'_, V>) -> Result<(), LoadError<V::Error>> {
+    fn meet(&mut self, _: Destination<'_, V>) -> Result<(), LoadError<V::Error>> {
         Ok(())
     }
 
-    fn end(&mut self, _: Known<'_, V>) -> Result<(), LoadError<V::Error>> {
+    fn end(&mut self, _: Destination<'_, V>) -> Result<(), LoadError<V::Error>> {
         Ok(())
     }
-}
-
-/// How the main channel marks meeting points: the machine type decides, and the first section of the RAM shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Marks {
-    /// It has not been seen yet.
-    Unknown,
-    /// Each end of a piece of RAM: machine types up to 8.0.
-    Eos,
-    /// Each MULTIFD_FLUSH record.
-    Flush,
 }
 
 /// Shows the pages of a packet.
 fn show<V: Visitor>(
     batch: &Batch<'_>,
     Init { id, .. }: Init,
-    known: &mut Known<'_, V>,
+    destination: &mut Destination<'_, V>,
 ) -> Result<(), LoadError<V::Error>> {
     const WHAT: &str = "a page in a multifd packet";
     let packet = &batch.packet;
     if packet.is_empty() {
         return Ok(());
     }
-    let Some(index) = known.blocks.find(&packet.block) else {
+    let Some(index) = destination.blocks.find(&packet.block) else {
         let found = format!("'{}'", packet.block);
         let expected = "one of a block of the list";
         return Err(
             Error::from(FormatError::unexpected(batch.offset, WHAT, expected, found)).into(),
         );
     };
-    let used = known.blocks.get(index).map_or(0, |block| block.used_length);
-    let page_bits = known.page_size.bits();
+    let used = destination
+        .blocks
+        .get(index)
+        .map_or(0, |block| block.used_length);
+    let page_bits = destination.page_size.bits();
     let encoding = match packet.method {
         Method::None => Encoding::Page,
         Method::Zstd => Encoding::MultifdZstd,
         _ => Encoding::MultifdZlib,
     };
     let count = packet.normal.len() as u64;
-    let data = batch.data.chunks_exact(known.page_size.bytes());
+    let data = batch.data.chunks_exact(destination.page_size.bytes());
     let normal = packet.normal.iter().zip(data).zip(0..);
     let normal = normal.map(|((offset, data), number)| {
         // Of one compressed piece, each page has its share.
@@ -135,7 +127,7 @@ fn show<V: Visitor>(
                 Error::from(FormatError::unexpected(batch.offset, WHAT, expected, found)).into(),
             );
         }
-        *known.pages += PageCounts {
+        *destination.pages += PageCounts {
             multifd: 1,
             zero: u64::from(content == Page::Zero),
             ..PageCounts::PAGE
@@ -146,7 +138,7 @@ fn show<V: Visitor>(
             bytes,
             encoding,
         };
-        known
+        destination
             .visitor
             .page(index, PageIndex(offset >> page_bits), content, origin)
             .map_err(LoadError::Visitor)?;

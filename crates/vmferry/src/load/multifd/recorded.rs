@@ -1,7 +1,9 @@
 //! Channels that were recorded: they wait for us.
 
 use super::channel::Channel;
-use super::{Beside, Known, Numbers, check_behind_the_last, check_set, check_uuid, ended_early};
+use super::{
+    Destination, Numbers, SideChannels, check_behind_the_last, check_set, check_uuid, ended_early,
+};
 use super::{in_channel, show};
 use crate::error::Error;
 use crate::load::{LoadError, Visitor};
@@ -26,7 +28,7 @@ impl<'a, S: Source> Recorded<'a, S> {
     }
 }
 
-impl<S: Source, V: Visitor> Beside<V> for Recorded<'_, S> {
+impl<S: Source, V: Visitor> SideChannels<V> for Recorded<'_, S> {
     fn any(&self) -> bool {
         !self.channels.is_empty()
     }
@@ -37,7 +39,7 @@ impl<S: Source, V: Visitor> Beside<V> for Recorded<'_, S> {
             .try_for_each(|channel| check_uuid(&channel.init, uuid).map_err(|e| channel.name(e)))
     }
 
-    fn meet(&mut self, mut known: Known<'_, V>) -> Result<(), LoadError<V::Error>> {
+    fn meet(&mut self, mut destination: Destination<'_, V>) -> Result<(), LoadError<V::Error>> {
         let mut there = vec![false; self.channels.len()];
         loop {
             let mut next: Option<(u64, usize)> = None;
@@ -45,7 +47,7 @@ impl<S: Source, V: Visitor> Beside<V> for Recorded<'_, S> {
                 if there[index] {
                     continue;
                 }
-                let number = match channel.peek(known.page_size) {
+                let number = match channel.peek(destination.page_size) {
                     Ok(Some(packet)) => packet.number,
                     Ok(None) => return Err(channel.name(ended_early(channel.position())).into()),
                     Err(error) => return Err(channel.name(error).into()),
@@ -59,23 +61,23 @@ impl<S: Source, V: Visitor> Beside<V> for Recorded<'_, S> {
             };
             let channel = &mut self.channels[index];
             let init = channel.init;
-            let batch = match channel.next(known.page_size) {
+            let batch = match channel.next(destination.page_size) {
                 Ok(Some(batch)) => batch,
                 Ok(None) => return Ok(()), // it was peeked at
                 Err(error) => return Err(in_channel(init, error.into())),
             };
             self.numbers.count(&batch.packet);
-            show(&batch, init, &mut known).map_err(|error| in_channel(init, error))?;
+            show(&batch, init, &mut destination).map_err(|error| in_channel(init, error))?;
             there[index] = batch.packet.sync;
         }
     }
 
-    fn end(&mut self, known: Known<'_, V>) -> Result<(), LoadError<V::Error>> {
+    fn end(&mut self, destination: Destination<'_, V>) -> Result<(), LoadError<V::Error>> {
         let mut device_states = 0;
         for channel in &mut self.channels {
             let init = channel.init;
             let name = |error| in_channel(init, LoadError::Read(error));
-            while let Some(batch) = channel.next(known.page_size).map_err(name)? {
+            while let Some(batch) = channel.next(destination.page_size).map_err(name)? {
                 self.numbers.count(&batch.packet);
                 check_behind_the_last(&batch).map_err(name)?;
             }

@@ -7,6 +7,8 @@ mod lengths;
 mod marks;
 mod shape;
 mod started;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 

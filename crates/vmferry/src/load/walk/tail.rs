@@ -4,22 +4,22 @@
 //! is none. What comes then (a volume is larger than the stream in it, a file was padded, an older stream was longer)
 //! is passed over, and noted.
 
-use super::description::{DescriptionSearch, Found, Stop};
-use super::pass::{Ended, Level, Pass};
-use super::sections::Lengths;
-use super::{AssumptionKind, ElementKind, LoadError, Mode, Nesting, Visitor, VmDescRule};
+use super::{Ended, Level, Walk};
 use crate::error::{Error, FormatError};
+use crate::load::description::{DescriptionSearch, Found, Stop};
+use crate::load::sections::Lengths;
+use crate::load::{AssumptionKind, ElementKind, LoadError, Mode, Nesting, Visitor, VmDescRule};
 use crate::wire::section::ElementType;
 use crate::wire::vmdesc::{self, VmDesc};
 use crate::wire::{SliceSource, Source};
 
 const VMDESC: &str = "the description of the devices (vmdesc)";
 
-impl<V: Visitor> Pass<'_, V> {
+impl<V: Visitor> Walk<'_, V> {
     /// Reads everything after the pages, and returns where the stream ends.
     pub(super) fn tail<T: Source>(&mut self, source: &mut T) -> Result<u64, LoadError<V::Error>> {
         let eof = Some(ElementType::Eof as u8);
-        if self.postcopy.has_switched() && source.peek_u8()? == eof {
+        if self.commands.has_switched() && source.peek_u8()? == eof {
             // No description follows.
             self.elements(source, Level::Tail)?;
             let end = source.position();
@@ -28,7 +28,7 @@ impl<V: Visitor> Pass<'_, V> {
         }
         let start = source.position();
         let rest = self.search(start).read_rest(source);
-        let (bytes, is_cut) = (rest.bytes, matches!(rest.stop, Stop::Failed(_)));
+        let (bytes, has_failed) = (rest.bytes, matches!(rest.stop, Stop::Failed(_)));
         let limit = match rest.stop {
             Stop::Failed(error) if !self.report.rescues(&error) => return Err(error.into()),
             Stop::Failed(error) => {
@@ -52,7 +52,7 @@ impl<V: Visitor> Pass<'_, V> {
             Some(found) => self.described(&bytes, start, &found)?,
             None => self.undescribed(&bytes, start, limit)?,
         };
-        if !self.cut && !is_cut {
+        if !self.is_cut && !has_failed {
             let read = (start + bytes.len() as u64).saturating_sub(end);
             self.pass_over_rest(source, read, end)?;
         }
@@ -91,7 +91,7 @@ impl<V: Visitor> Pass<'_, V> {
             .begin(start + found.element as u64, Nesting::Stream);
         self.report.element(element, end, ElementKind::VmDesc)?;
         // What ended the elements early lies before the description.
-        self.cut = false;
+        self.is_cut = false;
         Ok(end)
     }
 
@@ -121,7 +121,7 @@ impl<V: Visitor> Pass<'_, V> {
         self.no_vmdesc(after, at)?;
         // A damaged description belongs to the stream.
         Ok(match after {
-            [vmdesc::ELEMENT, ..] if !self.postcopy.has_switched() => {
+            [vmdesc::ELEMENT, ..] if !self.commands.has_switched() => {
                 at + described_len(after).min(after.len() as u64)
             }
             _ => at,
@@ -167,8 +167,8 @@ impl<V: Visitor> Pass<'_, V> {
 
     /// After the end of the elements, where there is no description.
     fn no_vmdesc(&mut self, after: &[u8], at: u64) -> Result<(), LoadError<V::Error>> {
-        let switched = self.postcopy.has_switched();
-        let may_lack = self.vmdesc == VmDescRule::Optional || switched;
+        let switched = self.commands.has_switched();
+        let may_lack = self.options.vmdesc == VmDescRule::Optional || switched;
         let error = match after {
             [vmdesc::ELEMENT, ..] if !switched => damaged_vmdesc(after, at),
             _ if may_lack => return Ok(()),
