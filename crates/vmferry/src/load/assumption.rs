@@ -68,7 +68,7 @@ pub enum AssumptionKind {
         /// Why.
         reason: String,
     },
-    /// The bitmap of a mapped-ram block was never written: what stands in the place of its pages was taken
+    /// The bitmap of a mapped-ram block was never written: what is in the place of its pages was taken
     /// for them.
     BitmapNotWritten {
         /// The block.

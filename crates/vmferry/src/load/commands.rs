@@ -25,7 +25,7 @@ enum State {
     Running = 4,
 }
 
-/// What a command changes for those who read on.
+/// What a command changes in how the stream is read from there on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Effect {
@@ -37,7 +37,7 @@ pub(super) enum Effect {
     Listen,
     /// In a package, nothing more is read.
     EndPackage,
-    /// A package of so many bytes follows.
+    /// A package of this many bytes follows.
     Package(u32),
 }
 

@@ -1,6 +1,6 @@
 //! Finding the end of a stream whose device sections do not say where they end.
 //!
-//! The description stands after the last device. Which of several texts is the description, a walk along the devices
+//! The description comes after the last device. Which of several texts is the description, a walk along the devices
 //! shows: their names, lengths and footers lead from the first section exactly to it. Bytes are looked at as they
 //! come, each a few times at most.
 
@@ -193,7 +193,7 @@ impl<'a> DescriptionSearch<'a> {
         furthest
     }
 
-    /// Where the elements end, told by their footers: after the byte that ends them. `None` where the footers do not
+    /// Where the elements end, by their footers: after the byte that ends them. `None` where the footers do not
     /// lead there, or anything else than devices is among them.
     pub(super) fn end_of_elements(&self, bytes: &[u8]) -> Option<End> {
         if !self.sections.may_have_footers() {
@@ -246,7 +246,7 @@ impl<'a> DescriptionSearch<'a> {
     }
 }
 
-/// Whether the elements, told apart by their footers, reach exactly to the end of `bytes`: then nothing in them is a
+/// Whether the elements, split at their footers, reach exactly to the end of `bytes`: then nothing in them is a
 /// description, whatever the state of a device looks like.
 fn reach_the_end(bytes: &[u8], start: u64) -> bool {
     let mut source = SliceSource::at(bytes, start);
@@ -288,4 +288,126 @@ fn parse(bytes: &[u8], element: usize, end: usize, start: u64) -> Result<Found, 
         end,
         vmdesc,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Sink;
+
+    const START: u64 = 100;
+
+    fn device(section_id: u32, idstr: &str, payload: &[u8]) -> Vec<u8> {
+        let header = SectionHeader {
+            section_id,
+            idstr: idstr.into(),
+            instance_id: 0,
+            version_id: 1,
+        };
+        let mut bytes = Vec::new();
+        header.encode(ElementType::Full, &mut bytes);
+        bytes.put(payload);
+        bytes.put(&section::footer(section_id));
+        bytes
+    }
+
+    fn element(json: &str) -> Vec<u8> {
+        let mut bytes = vec![vmdesc::ELEMENT];
+        bytes.put(&u32::try_from(json.len()).unwrap().to_be_bytes());
+        bytes.put(json.as_bytes());
+        bytes
+    }
+
+    /// The description of a timer with a state of `size` bytes.
+    fn description(size: usize) -> Vec<u8> {
+        element(&format!(
+            r#"{{"devices": [{{"name": "timer", "instance_id": 0, "version": 1,
+                "fields": [{{"name": "a", "type": "buffer", "size": {size}}}]}}]}}"#
+        ))
+    }
+
+    fn sections() -> Sections {
+        let mut sections = Sections::default();
+        sections.expect_footers();
+        sections
+    }
+
+    /// What `bytes` hold, and where the description is that was found in them.
+    fn read(bytes: &[u8]) -> (Rest, Option<(usize, usize)>) {
+        let sections = sections();
+        let search = DescriptionSearch::new(&sections, Mode::Strict, START);
+        let rest = search.read_rest(&mut SliceSource::at(bytes, START));
+        assert_eq!(rest.bytes, bytes);
+        let place = rest.found.as_ref().map(|found| (found.element, found.end));
+        (rest, place)
+    }
+
+    #[test]
+    fn the_description_is_the_text_to_which_the_devices_lead() {
+        // What a guest writes into a device's buffer can look like one.
+        let buffer = description(1);
+        let elements = [device(2, "timer", &buffer), vec![0]].concat();
+        let bytes = [&elements[..], &description(buffer.len()), b"junk"].concat();
+        let (rest, place) = read(&bytes);
+        assert_eq!(place, Some((elements.len(), bytes.len() - 4)));
+        assert!(!rest.is_ambiguous);
+        assert!(matches!(rest.stop, Stop::End));
+    }
+
+    #[test]
+    fn of_two_that_fit_only_one_at_the_very_end_is_certain() {
+        let buffer = [b"abc", &section::footer(2)[..], &[0], &description(3)].concat();
+        let elements = [device(2, "timer", &buffer), vec![0]].concat();
+        let mut bytes = [&elements[..], &description(buffer.len())].concat();
+        let whole = Some((elements.len(), bytes.len()));
+        let (rest, place) = read(&bytes);
+        assert_eq!((place, rest.is_ambiguous), (whole, false));
+        bytes.push(0);
+        let (rest, place) = read(&bytes);
+        assert_eq!((place, rest.is_ambiguous), (whole, true));
+    }
+
+    #[test]
+    fn a_description_that_contradicts_the_devices_is_found_where_the_elements_end() {
+        let elements = [device(2, "timer", b"abc"), vec![0]].concat();
+        let bytes = [&elements[..], &description(4)].concat();
+        let (_, place) = read(&bytes);
+        assert_eq!(place, None);
+        let sections = sections();
+        let search = DescriptionSearch::new(&sections, Mode::Strict, START);
+        let found = search.find_rejected(&bytes).unwrap().unwrap();
+        assert_eq!((found.element, found.end), (elements.len(), bytes.len()));
+    }
+
+    #[test]
+    fn a_damaged_description_is_an_error_and_nothing_in_a_rescue() {
+        let elements = [device(2, "timer", b"abc"), vec![0]].concat();
+        let bytes = [elements, element(r#"{"devices": 7}"#)].concat();
+        let sections = sections();
+        let search = |mode| DescriptionSearch::new(&sections, mode, START);
+        assert!(search(Mode::Strict).find_rejected(&bytes).is_err());
+        assert!(matches!(
+            search(Mode::Rescue).find_rejected(&bytes),
+            Ok(None)
+        ));
+    }
+
+    #[test]
+    fn footers_lead_to_the_end_where_nothing_describes_the_devices() {
+        let elements = [device(2, "timer", b"abc"), device(3, "cpu", b""), vec![0]].concat();
+        let sections = sections();
+        let end = |bytes: &[u8]| {
+            let search = DescriptionSearch::new(&sections, Mode::Strict, START);
+            search.end_of_elements(bytes).map(|end| end.at)
+        };
+        assert_eq!(end(&elements), Some(elements.len()));
+        // A volume is larger than the stream in it.
+        let padded = [&elements[..], &[0; 500]].concat();
+        assert_eq!(end(&padded), Some(elements.len()));
+        for cut in 0..elements.len() {
+            assert_eq!(end(&elements[..cut]), None, "{cut}");
+        }
+        let start = [&[ElementType::Start as u8], &elements[1..]].concat();
+        assert_eq!(end(&start), None);
+    }
 }

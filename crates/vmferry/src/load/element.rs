@@ -5,7 +5,7 @@ use std::ops::{AddAssign, Sub};
 use crate::wire::command::Command;
 use crate::wire::section::ElementType;
 
-/// Where an element stands.
+/// Where an element is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Nesting {
     /// In the stream.
@@ -14,7 +14,7 @@ pub enum Nesting {
     Package,
 }
 
-/// One element of a stream, and what stands before and behind the elements.
+/// One element of a stream, or what comes before and after the elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Element<'a> {
     /// What it is.
@@ -24,7 +24,7 @@ pub struct Element<'a> {
     /// Its bytes, with its footer. Those of a PACKAGED command are those of the command alone: what is in
     /// the package follows, element by element.
     pub length: u64,
-    /// Where it stands.
+    /// Where it is.
     pub nesting: Nesting,
     /// The pages in it.
     pub pages: PageCounts,

@@ -1,7 +1,7 @@
 //! Reading a migration stream: one pass over it, shown to a [`Visitor`].
 //!
 //! The pass needs no seeking, keeps no page, and holds only the device sections back until their
-//! description has come: they carry no length, and the description (vmdesc) stands behind the last
+//! description has come: they carry no length, and the description (vmdesc) comes after the last
 //! of them.
 //!
 //! ```text
@@ -18,6 +18,20 @@
 //! A background snapshot has no `ram` END, and a stream that was written by hand may have no PART:
 //! neither is asked for. What is asked for is the end that QEMU writes, so that a stream that was
 //! cut off is an error wherever it was cut.
+//!
+//! Inside, each part has a state of its own, and no part changes that of another one:
+//!
+//! | part | what |
+//! |---|---|
+//! | `walk` | goes from element to element; it alone knows all other parts |
+//! | `records` | the records of a `ram` section: blocks and pages |
+//! | `sections` | device sections, footers, and where sections end |
+//! | `description` | finds the description after the devices |
+//! | `commands` | checks commands; what a command changes is returned to the walk |
+//! | `others` | iterable sections other than `ram` |
+//! | `resync` | finds something to go on with after something that is wrong |
+//! | `multifd` | pages that come through other channels |
+//! | `report` | shows, counts and notes for all of these, and knows none of them |
 
 mod assumption;
 mod channels;

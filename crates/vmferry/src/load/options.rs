@@ -19,10 +19,10 @@ pub enum VmDescRule {
 pub enum Mode {
     /// It ends with an error where QEMU 10.0 does. It also does where QEMU would go on, but with something
     /// else than what was saved: where the description contradicts the devices. What comes after the end of the
-    /// stream is [noted](AssumptionKind::Trailing): QEMU does not look at it either. It takes what only older QEMUs write: pages that are compressed one by one.
+    /// stream is [noted](super::AssumptionKind::Trailing): QEMU does not look at it either. It takes what only older QEMUs write: pages that are compressed one by one.
     #[default]
     Strict,
-    /// It takes all that can be taken, and [tells](Visitor::assumption) what it assumed. Only what was
+    /// It takes all that can be taken, and [reports](super::Visitor::assumption) what it assumed. Only what was
     /// found before the first block of RAM, a length above its limit, and COLO end it.
     Rescue,
 }
@@ -41,13 +41,13 @@ impl Mode {
 }
 
 /// What a pass does with iterable sections other than `ram`: block devices' dirty bitmaps, devices that are
-/// passed through, … They are not kept with a machine, so who sends it again sends it without them.
+/// passed through, … They are not kept with a machine, so a machine that is sent again is sent without them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OtherSections {
     /// It ends with an error that names the section.
     #[default]
     Refuse,
-    /// It passes over those that it knows, and shows [dirty bitmaps](Visitor::dirty_bitmap). In rescue mode,
+    /// It passes over those that it knows, and shows [dirty bitmaps](super::Visitor::dirty_bitmap). In rescue mode,
     /// it does so in any case, and also with those that it does not know.
     PassOver,
 }

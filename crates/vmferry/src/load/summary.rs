@@ -24,7 +24,7 @@ pub struct Summary {
     pub ram_section_id: Option<u32>,
     /// Whether the `ram` section was ended. That of a background snapshot is not.
     pub ram_ended: bool,
-    /// Whether the guest moved before its pages: they come behind its devices, of which the ends are a
+    /// Whether the guest moved before its pages: they come after its devices, of which the ends are a
     /// guess, because no description follows.
     pub switched_to_postcopy: bool,
     /// The names of the iterable sections other than `ram`: the first [`limits::ITERABLES`] of them.

@@ -11,7 +11,7 @@ pub(super) struct Log {
     pub(super) events: Vec<String>,
     /// Refuses what has a line that begins like this.
     refuses: Option<&'static str>,
-    /// What becomes of a mapped-ram block's pages: they are passed over, unless they are asked for.
+    /// Whether the pages of mapped-ram blocks are to be skipped.
     pub(super) skips_mapped_pages: bool,
 }
 

@@ -115,7 +115,7 @@ pub trait Visitor {
         Ok(())
     }
 
-    /// An element, once it was read: all of them, in the order of the stream. For who lists what is
+    /// An element, once it was read: all of them, in the order of the stream. For callers that list what is
     /// where; the contents come through the other methods, before their element.
     ///
     /// # Errors

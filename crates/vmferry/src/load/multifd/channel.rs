@@ -19,7 +19,7 @@ pub(super) struct Channel<'a, S> {
 /// A packet with its payload.
 pub(super) struct Batch<'a> {
     pub(super) packet: Pages,
-    /// The normal pages, one behind the other.
+    /// The normal pages, one after the other.
     pub(super) data: &'a [u8],
     /// Where in the channel the payload began.
     pub(super) offset: u64,

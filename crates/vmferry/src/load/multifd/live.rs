@@ -8,7 +8,7 @@ use std::thread;
 
 use super::channel::{Batch, Channel};
 use super::{
-    Destination, Numbers, SideChannels, check_behind_the_last, check_set, check_uuid, ended_early,
+    Destination, Numbers, SideChannels, check_after_the_last, check_set, check_uuid, ended_early,
 };
 use super::{in_channel, show};
 use crate::error::{Error, FormatError};
@@ -71,7 +71,7 @@ struct Shared<'a, V: Visitor> {
 
 struct State<'a, V: Visitor> {
     visitor: &'a mut V,
-    /// Destination as soon as the main channel has told them.
+    /// Known as soon as the main channel has listed them.
     blocks: Option<(RamBlocks, PageSize)>,
     /// Meeting points that all channels have come to, and gone on from.
     passed: u64,
@@ -111,7 +111,7 @@ impl<'a, V: Visitor> State<'a, V> {
     }
 }
 
-/// Something has failed elsewhere, and is told there.
+/// Something has failed elsewhere, and is reported there.
 struct Stopped;
 
 impl<'a, V: Visitor> Shared<'a, V> {
@@ -164,7 +164,7 @@ impl<'a, V: Visitor> Shared<'a, V> {
         }
     }
 
-    /// Waits until the main channel has told the blocks: pages mean nothing before.
+    /// Waits until the main channel has listed the blocks: pages mean nothing before.
     fn page_size(&self) -> Result<PageSize, Stopped> {
         let mut state = self.lock();
         loop {
@@ -210,7 +210,7 @@ impl<'a, V: Visitor> Shared<'a, V> {
                 here.unconfirmed |= !batch.packet.is_empty();
                 show(batch, init, &mut destination)
             }
-            _ => check_behind_the_last(batch).map_err(LoadError::Read),
+            _ => check_after_the_last(batch).map_err(LoadError::Read),
         };
         if let Err(error) = shown {
             self.fail(state, in_channel(init, error));
@@ -232,7 +232,7 @@ impl<'a, V: Visitor> Shared<'a, V> {
     ) -> Result<Summary, LoadError<V::Error>> {
         let mut state = self.lock();
         if let Some(first) = state.failure.take() {
-            // Whoever has failed has told the others, but they look at this.
+            // The others look at this once they have been woken.
             state.failure = Some(LoadError::Read(Error::Closed));
             return Err(first);
         }
@@ -272,18 +272,12 @@ impl<'a, V: Visitor> SideChannels<Locked<'_, 'a, V>> for Threads<'_, 'a, V> {
             if state.failure.is_some() {
                 return Err(Error::Closed.into());
             }
-            let behind = |reached: &&Reached| reached.points < target;
-            let Some(late) = state.reached.iter().find(behind) else {
+            let mut channels = state.reached.iter().zip(self.inits);
+            let Some((late, init)) = channels.find(|(reached, _)| reached.points < target) else {
                 break;
             };
             if let Some(at) = late.ended {
-                let index = state
-                    .reached
-                    .iter()
-                    .position(|reached| reached.points < target);
-                let init = index.and_then(|index| self.inits.get(index));
-                let error = LoadError::Read(ended_early(at));
-                return Err(init.map_or(Error::Closed.into(), |init| in_channel(*init, error)));
+                return Err(in_channel(*init, ended_early(at).into()));
             }
             state = self.shared.wait(state);
         }

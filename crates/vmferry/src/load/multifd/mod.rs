@@ -1,9 +1,9 @@
 //! Pages that come through multifd channels, next to the main one.
 //!
-//! What ties the channels together are meeting points. Each stands once in the main channel (a MULTIFD_FLUSH
+//! What ties the channels together are meeting points. Each is once in the main channel (a MULTIFD_FLUSH
 //! record, or with machine types up to 8.0 every end of a piece of RAM) and once in each of the others
 //! (a packet with SYNC). What a channel has before one of them is in the memory before anything that comes
-//! behind it in any channel; between two of them a page comes at most once.
+//! after it in any channel; between two of them a page comes at most once.
 //!
 //! | file | what |
 //! |---|---|
@@ -194,8 +194,8 @@ fn check_uuid(init: &Init, uuid: Option<[u8; 16]>) -> Result<(), Error> {
     }
 }
 
-/// The numbers of all packets. QEMU 9.0 and later leave none out, so that the lack of one tells of a channel
-/// that is not there.
+/// The numbers of all packets. QEMU 9.0 and later leave none out, so that the lack of one means that a channel
+/// is missing.
 #[derive(Debug, Clone, Copy, Default)]
 struct Numbers {
     packets: u64,
@@ -211,7 +211,7 @@ impl Numbers {
     }
 
     fn check(&self, device_states: u64) -> Result<(), Error> {
-        // Whether a device's state takes a number, no machine with such a device has told us.
+        // Whether a device's state takes a number is unknown: no machine with such a device was seen.
         if self.merged || device_states > 0 || self.packets == 0 {
             return Ok(());
         }
@@ -225,8 +225,8 @@ impl Numbers {
     }
 }
 
-/// Behind the last meeting point comes nothing but, up to QEMU 9.2, one more of them.
-fn check_behind_the_last(batch: &Batch<'_>) -> Result<(), Error> {
+/// After the last meeting point comes nothing but, up to QEMU 9.2, one more of them.
+fn check_after_the_last(batch: &Batch<'_>) -> Result<(), Error> {
     if batch.packet.is_empty() {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 use super::channel::Channel;
 use super::{
-    Destination, Numbers, SideChannels, check_behind_the_last, check_set, check_uuid, ended_early,
+    Destination, Numbers, SideChannels, check_after_the_last, check_set, check_uuid, ended_early,
 };
 use super::{in_channel, show};
 use crate::error::Error;
@@ -79,7 +79,7 @@ impl<S: Source, V: Visitor> SideChannels<V> for Recorded<'_, S> {
             let name = |error| in_channel(init, LoadError::Read(error));
             while let Some(batch) = channel.next(destination.page_size).map_err(name)? {
                 self.numbers.count(&batch.packet);
-                check_behind_the_last(&batch).map_err(name)?;
+                check_after_the_last(&batch).map_err(name)?;
             }
             device_states += channel.device_states;
         }

@@ -12,7 +12,7 @@ pub(super) struct Inflater {
 }
 
 impl Inflater {
-    /// Reads the record of a page of `page_len` bytes, behind its word.
+    /// Reads the record of a page of `page_len` bytes, after its word.
     pub(super) fn record(
         &mut self,
         source: &mut impl Source,

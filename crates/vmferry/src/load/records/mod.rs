@@ -141,7 +141,7 @@ impl Records {
         self.mark == Some(MeetingMark::Flush)
     }
 
-    /// Whether no page can have come yet, if so many were counted.
+    /// Whether no page can have come yet, where `counted` is what was counted so far.
     pub(super) fn before_pages(&self, counted: PageCounts) -> bool {
         !self.continued && (self.mapped.is_some() || counted.pages == 0)
     }
@@ -183,7 +183,7 @@ impl Records {
         }
     }
 
-    /// Reads records up to one that is more than a page or a list of blocks.
+    /// Reads records, up to one after which the walk has something to do.
     pub(super) fn read<V: Visitor, S: Source>(
         &mut self,
         report: &mut Report<'_, V>,

@@ -63,10 +63,10 @@ pub(super) struct Sections {
 
 const STATE: &str = "the state of a device";
 
-/// How far it is looked for a footer at first.
+/// How far ahead a footer is looked for at first.
 const SIGHT: usize = 1 << 10;
 
-/// As much as it takes to see what stands behind a footer.
+/// As much as it takes to see a footer and what comes after it.
 const AHEAD: usize = FOOTER_LEN + 1 + 4 + 1 + 255 + 8;
 
 impl Sections {
@@ -286,7 +286,7 @@ impl Sections {
         }
     }
 
-    /// The first footer of this section that stands before something that can begin an element, or end
+    /// The first footer of this section that is before something that can begin an element, or end
     /// the stream. In rescue mode, where there is none in sight, also that of another section before a
     /// device's: looking for the own one goes on to the end of what can be in sight, unless
     /// too much was searched already.
@@ -346,10 +346,10 @@ impl Sections {
             source.take(FOOTER_LEN, "a section footer")?;
             return Ok(());
         };
-        let behind = ahead.get(FOOTER_LEN..).unwrap_or_default();
+        let after = ahead.get(FOOTER_LEN..).unwrap_or_default();
         let taken = if ahead.len() >= FOOTER_LEN
             && ahead.first() == Some(&section::FOOTER)
-            && self.begins_element(behind)
+            && self.begins_element(after)
         {
             FOOTER_LEN
         } else if begins_likely_element(ahead, &self.started) {

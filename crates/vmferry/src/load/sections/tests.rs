@@ -182,3 +182,26 @@ fn a_description_gives_the_lengths_if_it_leads_to_the_end() {
         .unwrap();
     assert!(lengths(&sections, 7).is_err());
 }
+
+#[test]
+fn other_elements_among_the_devices_leave_lengths_unknown_and_a_device_too_many_is_an_error() {
+    let sections = with_footers();
+    let timer = [&[4][..], &device(2, "timer", b"payload")].concat();
+    let lengths = |elements: &[u8]| {
+        let vmdesc = vmdesc("timer", 7);
+        sections.described_lengths(elements, 50, &vmdesc, Mode::Strict)
+    };
+    let start = [&[ElementType::Start as u8], &timer[1..], &[0]].concat();
+    assert!(matches!(lengths(&start), Ok(Lengths::Unknown)));
+    for (elements, says) in [
+        (vec![0], "'timer' missing in the stream"),
+        (
+            [&timer[..], &timer, &[0]].concat(),
+            "instance 0 in the stream",
+        ),
+        ([&timer[..], &[0, 0]].concat(), "1 bytes more"),
+    ] {
+        let error = lengths(&elements).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}

@@ -1,4 +1,5 @@
-//! The walk from element to element. It alone knows all parts of the loader, and tells each what the others found.
+//! The walk from element to element. It alone knows all parts of the loader: it passes on to each what the others found
+//! out, and does what commands say.
 
 mod package;
 mod pages;
@@ -89,7 +90,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
         }
     }
 
-    /// Reads the main channel, all others beside it, and then that of requested pages.
+    /// Reads the main channel, the multifd channels together with it, and then that of requested pages.
     pub(super) fn run<S: Source>(
         mut self,
         main: &mut S,

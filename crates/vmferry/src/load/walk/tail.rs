@@ -151,7 +151,7 @@ impl<V: Visitor> Walk<'_, V> {
         }
     }
 
-    /// Holds the device sections against the description, as far as they were told apart without it.
+    /// Holds the device sections against the description, as far as they were split without it.
     fn check_guesses(&mut self, vmdesc: &VmDesc, start: u64) -> Result<(), LoadError<V::Error>> {
         match self.sections.check_guesses(vmdesc, start) {
             Ok(()) => Ok(()),
