@@ -7,6 +7,7 @@
 mod pieces;
 
 use libfuzzer_sys::fuzz_target;
+use vmferry::error::Error;
 use vmferry::load::{
     Assumption, Element, LoadError, Mode, Options, Origin, OtherSections, Summary, Visitor,
     VmDescRule, load,
@@ -121,7 +122,11 @@ impl Visitor for Limited {
 }
 
 /// What came out: what was seen, and the summary or the text of the error.
-fn pass(source: &mut impl Source, limit: u32, mode: Mode) -> (Limited, Result<Summary, String>) {
+fn pass(
+    source: &mut impl Source<Error: Into<Error>>,
+    limit: u32,
+    mode: Mode,
+) -> (Limited, Result<Summary, String>) {
     let mut visitor = Limited::new(limit);
     let options = Options {
         mode,

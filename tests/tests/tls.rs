@@ -72,17 +72,19 @@ struct Tee<S> {
 }
 
 impl<S: Source> Source for Tee<S> {
-    fn take(&mut self, n: usize, what: &'static str) -> Result<&[u8], vmferry::error::Error> {
+    type Error = S::Error;
+
+    fn take(&mut self, n: usize, what: &'static str) -> Result<&[u8], S::Error> {
         let taken = self.inner.take(n, what)?;
         self.bytes.extend_from_slice(taken);
         Ok(taken)
     }
 
-    fn peek(&mut self, n: usize) -> Result<&[u8], vmferry::error::Error> {
+    fn peek(&mut self, n: usize) -> Result<&[u8], S::Error> {
         self.inner.peek(n)
     }
 
-    fn peek_some(&mut self) -> Result<&[u8], vmferry::error::Error> {
+    fn peek_some(&mut self) -> Result<&[u8], S::Error> {
         self.inner.peek_some()
     }
 

@@ -7,6 +7,8 @@ use crate::stream::{ErrorKind, Reader, Releaser, StreamError, Writer};
 use crate::wire::{Sink, Source, limits};
 
 impl<C: ReadChannel> Source for Reader<C> {
+    type Error = Error;
+
     #[inline]
     fn take(&mut self, n: usize, what: &'static str) -> Result<&[u8], Error> {
         let at = self.position();

@@ -15,10 +15,11 @@
 //! | [`relay`] | a stream is written while another one is read |
 //! | [`container`] | what a stream comes wrapped in: compression, libvirt's save images, qcow2 snapshots |
 //! | [`index`] | any page of a saved state, in whatever container it is |
-//! | [`error`] | what went wrong: [`error::Error`] |
+//! | [`error`] | what went wrong with a stream: [`error::Error`] |
 //!
-//! The layers depend on each other in one direction only. `wire` imports nothing but [`error`] and
-//! [`ram`]; `stream` and `channel` know nothing of `wire`; `load` and `save` know `machine`, and not each other.
+//! The layers depend on each other in one direction only. `wire` imports nothing but [`ram`];
+//! `stream` and `channel` know nothing of `wire`; [`error`] joins the errors of both; `load` and `save` know `machine`, and
+//! not each other.
 
 pub mod channel;
 pub mod container;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use vmferry::channel::{Blocking, Bytes, Duplex, ReadChannel, SegmentMut, Socket};
+use vmferry::error::Error;
 use vmferry::load::{
     Bitmap, Channels, Element, Image, LoadError, MappedPages, Options, Origin, OtherSections,
     Visitor, VmDescRule, load, load_channels,
@@ -144,7 +145,7 @@ fn migrations() -> Vec<(String, Channels<Vec<u8>>)> {
 }
 
 /// What a migration is read as: all that is shown, and the summary; or what is wrong.
-fn read<'a, S: Source>(
+fn read<'a, S: Source<Error: Into<Error>>>(
     channels: &'a Channels<Vec<u8>>,
     source: impl Fn(&'a [u8]) -> S,
 ) -> Result<(u64, String), String> {

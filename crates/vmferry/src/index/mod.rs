@@ -170,7 +170,7 @@ impl Index {
     ///
     /// # Errors
     /// As for [`Index::read`].
-    pub fn read_channels<S: Source>(
+    pub fn read_channels<S: Source<Error: Into<Error>>>(
         channels: &mut Channels<S>,
         places: Vec<(ChannelName, Arc<dyn ReadAt>)>,
         options: &Options,

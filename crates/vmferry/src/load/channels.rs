@@ -1,5 +1,7 @@
 //! A machine that comes through several channels.
 
+use super::source::Input;
+
 /// The channels that one machine's state comes through.
 ///
 /// A page is in one of them; but which content of it is the last one, only all of them together tell. So
@@ -23,6 +25,15 @@ impl<S> Channels<S> {
             main,
             preempt: None,
             multifd: Vec::new(),
+        }
+    }
+
+    /// The same channels, with the errors that a pass ends with.
+    pub(super) fn inputs(&mut self) -> Channels<Input<&mut S>> {
+        Channels {
+            main: Input(&mut self.main),
+            preempt: self.preempt.as_mut().map(Input),
+            multifd: self.multifd.iter_mut().map(Input).collect(),
         }
     }
 }

@@ -6,10 +6,11 @@
 
 use super::Mode;
 use super::sections::{Lengths, Mark, Sections, begins_section, marks};
+use super::source::Source;
 use crate::error::{Error, FormatError};
 use crate::wire::section::{self, ElementType, FOOTER_LEN, SectionHeader};
 use crate::wire::vmdesc::{self, Finder, VmDesc};
-use crate::wire::{SliceSource, Source, limits};
+use crate::wire::{SliceSource, limits};
 use crate::work;
 
 /// A description that was found.
@@ -293,6 +294,7 @@ fn parse(bytes: &[u8], element: usize, end: usize, start: u64) -> Result<Found, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::source::Input;
     use crate::wire::Sink;
 
     const START: u64 = 100;
@@ -336,7 +338,7 @@ mod tests {
     fn read(bytes: &[u8]) -> (Rest, Option<(usize, usize)>) {
         let sections = sections();
         let search = DescriptionSearch::new(&sections, Mode::Strict, START);
-        let rest = search.read_rest(&mut SliceSource::at(bytes, START));
+        let rest = search.read_rest(&mut Input(SliceSource::at(bytes, START)));
         assert_eq!(rest.bytes, bytes);
         let place = rest.found.as_ref().map(|found| (found.element, found.end));
         (rest, place)

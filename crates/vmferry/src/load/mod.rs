@@ -48,6 +48,7 @@ mod records;
 mod report;
 mod resync;
 mod sections;
+mod source;
 mod summary;
 mod visitor;
 mod walk;
@@ -62,9 +63,10 @@ pub use origin::{ChannelName, Encoding, Origin};
 pub use summary::Summary;
 pub use visitor::{MappedPages, Visitor};
 
-use crate::error::Error;
+use crate::error::{Error, FormatError};
 use crate::stream::AbortHandle;
 use crate::wire::Source;
+use source::Input;
 use walk::Walk;
 
 /// Why a pass ended early.
@@ -78,6 +80,12 @@ pub enum LoadError<V> {
     Visitor(#[source] V),
 }
 
+impl<V> From<FormatError> for LoadError<V> {
+    fn from(error: FormatError) -> Self {
+        Self::Read(error.into())
+    }
+}
+
 /// Reads a whole stream, from its header to its end, and shows it to `visitor`.
 ///
 /// # Errors
@@ -85,12 +93,17 @@ pub enum LoadError<V> {
 /// or could not be read; or the visitor refused something. What has been shown until then is not a
 /// state that anything can be started from.
 #[doc(alias = "qemu_loadvm_state")]
-pub fn load<S: Source, V: Visitor>(
+pub fn load<S, V>(
     source: &mut S,
     visitor: &mut V,
     options: &Options,
-) -> Result<Summary, LoadError<V::Error>> {
-    Walk::new(visitor, &mut multifd::NoSideChannels, options).run(source, None)
+) -> Result<Summary, LoadError<V::Error>>
+where
+    S: Source<Error: Into<Error>>,
+    V: Visitor,
+{
+    let mut input = Input(source);
+    Walk::new(visitor, &mut multifd::NoSideChannels, options).run(&mut input, None)
 }
 
 /// Reads all channels of a machine, each to its end, and shows them to `visitor` as [`load`] does with one.
@@ -98,18 +111,22 @@ pub fn load<S: Source, V: Visitor>(
 /// # Errors
 /// As for [`load`]. An offset in an error about pages of another channel than the main one is an offset in that
 /// channel.
-pub fn load_channels<S: Source, V: Visitor>(
+pub fn load_channels<S, V>(
     channels: &mut Channels<S>,
     visitor: &mut V,
     options: &Options,
-) -> Result<Summary, LoadError<V::Error>> {
+) -> Result<Summary, LoadError<V::Error>>
+where
+    S: Source<Error: Into<Error>>,
+    V: Visitor,
+{
     let Channels {
-        main,
-        preempt,
-        multifd,
-    } = channels;
-    let mut recorded = multifd::Recorded::open(multifd)?;
-    Walk::new(visitor, &mut recorded, options).run(main, preempt.as_mut())
+        mut main,
+        mut preempt,
+        mut multifd,
+    } = channels.inputs();
+    let mut recorded = multifd::Recorded::open(&mut multifd)?;
+    Walk::new(visitor, &mut recorded, options).run(&mut main, preempt.as_mut())
 }
 
 /// Reads all channels of a machine while they are sent, and shows them to `visitor`, as [`load_channels`] does with
@@ -128,16 +145,16 @@ pub fn load_live<S, V>(
     abort: &AbortHandle,
 ) -> Result<Summary, LoadError<V::Error>>
 where
-    S: Source + Send,
+    S: Source<Error: Into<Error>> + Send,
     V: Visitor<Error: Send> + Send,
 {
     let Channels {
-        main,
-        preempt,
-        multifd,
-    } = channels;
-    multifd::while_live(multifd, visitor, abort, |visitor, threads| {
-        Walk::new(visitor, threads, options).run(main, preempt.as_mut())
+        mut main,
+        mut preempt,
+        mut multifd,
+    } = channels.inputs();
+    multifd::while_live(&mut multifd, visitor, abort, |visitor, threads| {
+        Walk::new(visitor, threads, options).run(&mut main, preempt.as_mut())
     })
 }
 

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use super::report::Report;
 use super::sections::Sections;
+use super::source::Source;
 use super::{AssumptionKind, LoadError, Mode, OtherSections, Visitor};
 use crate::error::{Error, FormatError};
 use crate::wire::dirty_bitmap::{self, Chunk, Content};
+use crate::wire::limits;
 use crate::wire::other_sections::{OtherSection, PieceEnd};
 use crate::wire::section::SectionHeader;
-use crate::wire::{Source, limits};
 
 /// What is done with the sections, and what was seen of them.
 pub(super) struct Others {
@@ -104,6 +105,7 @@ impl Others {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::source::Input;
     use crate::load::test_log::Log;
     use crate::wire::{Sink, SliceSource};
 
@@ -133,7 +135,7 @@ mod tests {
 
         /// Reads a piece, and returns how much of `bytes` comes after it.
         fn piece(&mut self, idstr: &str, bytes: &[u8]) -> Result<usize, String> {
-            let mut source = SliceSource::at(bytes, 100);
+            let mut source = Input(SliceSource::at(bytes, 100));
             let mut report = Report::new(&mut self.log, self.mode);
             let sections = Sections::default();
             let (others, header) = (&mut self.others, header(idstr));

@@ -1,11 +1,12 @@
 //! Finding something to go on with, after something that cannot be read.
 
 use super::sections::{Sections, begins_section};
+use super::source::Source;
 use crate::error::Error;
 use crate::ram::{BlockIndex, PageSize, RamBlocks};
 use crate::wire::ram::{BlockRef, EOS_RECORD, Record, RecordKind};
 use crate::wire::section::{self, FOOTER_LEN};
-use crate::wire::{SliceSource, Source, limits};
+use crate::wire::{SliceSource, Source as _, limits};
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +119,7 @@ fn begins_row(mut bytes: &[u8], context: &Context<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::source::Input;
     use crate::ram::RamBlock;
     use crate::wire::Sink;
     use crate::wire::section::SectionHeader;
@@ -152,7 +154,7 @@ mod tests {
 
         /// What is found in `bytes`, and how much of them comes before it.
         fn seek(&self, bytes: &[u8]) -> Option<(Landmark, u64)> {
-            let mut source = SliceSource::new(bytes);
+            let mut source = Input(SliceSource::new(bytes));
             let context = Context {
                 sections: &self.sections,
                 blocks: &self.blocks,

@@ -4,6 +4,7 @@ use super::fill::{Group, Sent};
 use super::link::Side;
 use super::opening::DEVICES_LOADED;
 use super::{Job, PostcopyError};
+use crate::error::Error;
 use crate::ram::{BlockIndex, PageIndex, PageSource};
 use crate::save::Outgoing;
 use crate::wire::Source;
@@ -11,12 +12,16 @@ use crate::wire::return_path::Message;
 
 impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
     /// Answers requests until the destination says that it is done, or something fails.
-    pub(super) fn answer(&self, rx: &mut impl Source) -> Result<(), PostcopyError<P::Error>> {
+    pub(super) fn answer<R>(&self, rx: &mut R) -> Result<(), PostcopyError<P::Error>>
+    where
+        R: Source<Error: Into<Error>>,
+    {
         let _closing = self.link.close_on_panic(Side::Demand, self.abort);
         let mut asked = None;
         let mut group = Group::default();
         loop {
-            let message = Message::decode(rx).map_err(PostcopyError::ReturnPath);
+            let message = Message::decode(rx);
+            let message = message.map_err(|error| PostcopyError::ReturnPath(error.into()));
             // From here on the fill stands back, until the answer is out or the link is closed: it
             // must not end the stream while a page is claimed and not sent.
             let _announced = self.link.announce();

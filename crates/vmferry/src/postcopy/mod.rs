@@ -199,7 +199,7 @@ pub fn serve<P, W, R>(
 where
     P: PageSource,
     W: Outgoing + Send,
-    R: Source + Send,
+    R: Source<Error: Into<Error>> + Send,
 {
     let channels = (tx, rx, None);
     run(
@@ -226,7 +226,7 @@ pub fn serve_with_preempt<P, W, R>(
 where
     P: PageSource,
     W: Outgoing + Send,
-    R: Source + Send,
+    R: Source<Error: Into<Error>> + Send,
 {
     let channels = (tx, rx, Some(preempt));
     run(
@@ -246,7 +246,7 @@ fn run<P, W, R>(
 where
     P: PageSource,
     W: Outgoing + Send,
-    R: Source + Send,
+    R: Source<Error: Into<Error>> + Send,
 {
     let claims = Claims::new(source, host_pages);
     let ram = opening::send(state, source, host_pages, &mut tx)?;

@@ -8,8 +8,7 @@
 
 use std::ops::Range;
 
-use super::{Sink, Source};
-use crate::error::{Error, FormatError};
+use super::{FormatError, Sink, Source};
 
 /// A command with its payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +98,7 @@ impl Command {
     ///
     /// # Errors
     /// The stream ends inside it, it is unknown, or its length is not that of its kind.
-    pub fn decode(source: &mut impl Source) -> Result<Self, Error> {
+    pub fn decode<S: Source>(source: &mut S) -> Result<Self, S::Error> {
         let at = source.position();
         let number = source.be16(WHAT)?;
         let len_at = source.position();
@@ -202,7 +201,7 @@ impl Command {
 }
 
 impl RamDiscard {
-    fn decode(source: &mut impl Source, len: u16) -> Result<Self, Error> {
+    fn decode<S: Source>(source: &mut S, len: u16) -> Result<Self, S::Error> {
         const WHAT: &str = "a discard command";
         let at = source.position();
         let version = source.u8(WHAT)?;

@@ -10,8 +10,7 @@
 //! 05 12 "configuration/uuid"             u32 1  16 bytes          with capability validate-uuid
 //! ```
 
-use super::{Sink, Source, limits};
-use crate::error::{Error, FormatError};
+use super::{FormatError, Sink, Source, limits};
 use crate::ram::PageSize;
 
 /// The byte that begins the element.
@@ -47,7 +46,7 @@ impl Configuration {
     ///
     /// # Errors
     /// The stream ends inside it, or it holds something that QEMU does not send.
-    pub fn decode(source: &mut impl Source) -> Result<Self, Error> {
+    pub fn decode<S: Source>(source: &mut S) -> Result<Self, S::Error> {
         const WHAT: &str = "the configuration";
         let at = source.position();
         let element = source.u8(WHAT)?;
@@ -82,7 +81,7 @@ impl Configuration {
     }
 
     /// Reads a subsection and tells its name.
-    fn decode_subsection(&mut self, source: &mut impl Source) -> Result<String, Error> {
+    fn decode_subsection<S: Source>(&mut self, source: &mut S) -> Result<String, S::Error> {
         const WHAT: &str = "a subsection of the configuration";
         let at = source.position();
         let name = source.name(WHAT)?.to_owned();
@@ -194,7 +193,7 @@ impl Configuration {
     }
 }
 
-fn machine(source: &mut impl Source) -> Result<String, Error> {
+fn machine<S: Source>(source: &mut S) -> Result<String, S::Error> {
     const WHAT: &str = "the machine type";
     let at = source.position();
     let len = source.be32(WHAT)?;

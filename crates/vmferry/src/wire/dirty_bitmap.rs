@@ -14,8 +14,7 @@
 //! The flags DEVICE_NAME (08) and BITMAP_NAME (04) say which names are there; one that is not is that of the
 //! chunk before.
 
-use super::{Sink, Source, limits};
-use crate::error::{Error, FormatError};
+use super::{FormatError, Sink, Source, limits};
 
 /// The idstr of the section.
 pub const IDSTR: &str = "dirty-bitmap";
@@ -90,7 +89,7 @@ impl Chunk {
     ///
     /// # Errors
     /// The stream ends inside it, or its flags are not those of one chunk.
-    pub fn decode(source: &mut impl Source) -> Result<Self, Error> {
+    pub fn decode<S: Source>(source: &mut S) -> Result<Self, S::Error> {
         let at = source.position();
         let flags = source.u8(WHAT)?;
         let node = optional_name(source, flags & DEVICE_NAME != 0)?;
@@ -137,7 +136,7 @@ impl Chunk {
 }
 
 impl Properties {
-    fn decode(source: &mut impl Source) -> Result<Self, Error> {
+    fn decode<S: Source>(source: &mut S) -> Result<Self, S::Error> {
         let granularity = source.be32(WHAT)?;
         let at = source.position();
         let flags = source.u8(WHAT)?;
@@ -165,7 +164,7 @@ impl Properties {
 }
 
 impl Bits {
-    fn decode(source: &mut impl Source, flags: u8) -> Result<Self, Error> {
+    fn decode<S: Source>(source: &mut S, flags: u8) -> Result<Self, S::Error> {
         let first_sector = source.be64(WHAT)?;
         let sectors = source.be32(WHAT)?;
         let bytes = if flags & ZEROES == 0 {
@@ -196,7 +195,7 @@ impl Bits {
     }
 }
 
-fn optional_name(source: &mut impl Source, is_there: bool) -> Result<Option<String>, Error> {
+fn optional_name<S: Source>(source: &mut S, is_there: bool) -> Result<Option<String>, S::Error> {
     if !is_there {
         return Ok(None);
     }
@@ -222,7 +221,7 @@ mod tests {
         bytes
     }
 
-    fn chunks(bytes: &[u8]) -> Result<Vec<Chunk>, Error> {
+    fn chunks(bytes: &[u8]) -> Result<Vec<Chunk>, FormatError> {
         let mut source = SliceSource::new(bytes);
         let mut chunks = Vec::new();
         while chunks

@@ -9,8 +9,7 @@
 //! A full restore ends in this state; a postcopy destination ignores it. So whoever plays a saved
 //! machine back may have to rewrite it: a guest that was stopped only to be saved says `paused`.
 
-use super::{SliceSource, Source};
-use crate::error::{Error, FormatError, FormatErrorKind};
+use super::{FormatError, FormatErrorKind, SliceSource, Source};
 
 /// The idstr of the section.
 pub const IDSTR: &str = "globalstate";
@@ -24,7 +23,7 @@ const NAME_LEN: usize = 32;
 ///
 /// # Errors
 /// The payload has another length, or holds no name.
-pub fn run_state(payload: &[u8]) -> Result<&str, Error> {
+pub fn run_state(payload: &[u8]) -> Result<&str, FormatError> {
     let mut source = SliceSource::new(payload);
     source.be32("the length of the run state")?;
     source.take(LEN - 4, "the run state")?;
@@ -33,7 +32,7 @@ pub fn run_state(payload: &[u8]) -> Result<&str, Error> {
             what: "the run state",
             left: source.rest().len() as u64,
         };
-        return Err(FormatError::new(LEN as u64, kind).into());
+        return Err(FormatError::new(LEN as u64, kind));
     }
     let field = payload.get(4..4 + NAME_LEN).unwrap_or_default();
     let name = field.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -43,7 +42,7 @@ pub fn run_state(payload: &[u8]) -> Result<&str, Error> {
         _ => {
             let found = format!("{:?}", String::from_utf8_lossy(field));
             let expected = "a name of less than 32 bytes";
-            Err(FormatError::unexpected(4, "the run state", expected, found).into())
+            Err(FormatError::unexpected(4, "the run state", expected, found))
         }
     }
 }

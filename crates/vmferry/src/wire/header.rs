@@ -8,8 +8,7 @@
 //! Only the main channel has them: a packaged stream, a recovered postcopy channel, multifd and
 //! preempt channels do not.
 
-use super::{Sink, Source};
-use crate::error::{Error, FormatError};
+use super::{FormatError, Sink, Source};
 
 /// "QEVM".
 #[doc(alias = "QEMU_VM_FILE_MAGIC")]
@@ -29,7 +28,7 @@ pub const LEN: usize = 8;
 ///
 /// # Errors
 /// It is not there, or it is of another version.
-pub fn decode(source: &mut impl Source) -> Result<(), Error> {
+pub fn decode<S: Source>(source: &mut S) -> Result<(), S::Error> {
     let at = source.position();
     let magic = source.be32("the stream header")?;
     if magic != MAGIC {

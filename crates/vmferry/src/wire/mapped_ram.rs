@@ -14,8 +14,7 @@
 //!
 //! The bitmap alone decides: where its bit is clear, a page is zeros, whatever the file holds there.
 
-use super::{Sink, Source, limits};
-use crate::error::{Error, FormatError};
+use super::{FormatError, Sink, Source, limits};
 use crate::ram::PageSize;
 
 /// The version of the header.
@@ -45,7 +44,7 @@ impl Header {
     ///
     /// # Errors
     /// It is not what QEMU takes, or the stream ends.
-    pub fn decode(source: &mut impl Source, page_size: PageSize) -> Result<Self, Error> {
+    pub fn decode<S: Source>(source: &mut S, page_size: PageSize) -> Result<Self, S::Error> {
         const WHAT: &str = "the header of a mapped-ram block";
         let at = source.position();
         let version = source.be32(WHAT)?;
@@ -136,7 +135,11 @@ impl Bitmap {
     ///
     /// # Errors
     /// The stream ends, or it is longer than [`limits::MAPPED_BITMAP`].
-    pub fn decode(source: &mut impl Source, pages: u64, words: BitmapWords) -> Result<Self, Error> {
+    pub fn decode<S: Source>(
+        source: &mut S,
+        pages: u64,
+        words: BitmapWords,
+    ) -> Result<Self, S::Error> {
         let all = Self::checked_len(pages, source.position())?;
         // Half a word less, where that is enough.
         let words_of_32 = pages.div_ceil(32).saturating_mul(4);

@@ -2,7 +2,8 @@
 //!
 //! Everything is big-endian. A decoder reads from a [`Source`] and can neither look at bytes that
 //! it did not ask for nor reserve memory for a length that came from outside: every such length
-//! meets one of the [`limits`] first. An encoder appends to a [`Sink`].
+//! meets one of the [`limits`] first. What is wrong is a [`FormatError`], which every source's own error can be made of. An
+//! encoder appends to a [`Sink`].
 //!
 //! ```text
 //! header  [configuration]  element*  00  [06 vmdesc]
@@ -37,6 +38,7 @@
 pub mod command;
 pub mod configuration;
 pub mod dirty_bitmap;
+mod error;
 pub mod globalstate;
 pub mod header;
 pub mod limits;
@@ -52,4 +54,5 @@ pub mod vmdesc;
 pub mod vmstate;
 pub mod xbzrle;
 
+pub use error::{FormatError, FormatErrorKind};
 pub use source::{Sink, SliceSource, Source};

@@ -16,8 +16,7 @@
 //! them is left over from an earlier packet (QEMU up to 8.2). The payload is `normal` pages as they are, or
 //! `size` bytes of compressed ones.
 
-use super::{Sink, Source};
-use crate::error::{Error, FormatError};
+use super::{FormatError, Sink, Source};
 use crate::ram::PageSize;
 
 /// The magic number of every packet; the main channel begins with `QEVM` instead.
@@ -134,7 +133,7 @@ impl Init {
     ///
     /// # Errors
     /// It is no multifd channel that begins here, or the stream ends.
-    pub fn decode(source: &mut impl Source) -> Result<Self, Error> {
+    pub fn decode<S: Source>(source: &mut S) -> Result<Self, S::Error> {
         const WHAT: &str = "the first packet of a multifd channel";
         magic(source, WHAT)?;
         let uuid = source.array(WHAT)?;
@@ -202,7 +201,7 @@ impl Packet {
     ///
     /// # Errors
     /// It is no packet that QEMU would take, or the stream ends.
-    pub fn decode(source: &mut impl Source, page_size: PageSize) -> Result<Self, Error> {
+    pub fn decode<S: Source>(source: &mut S, page_size: PageSize) -> Result<Self, S::Error> {
         const WHAT: &str = "a multifd packet";
         magic(source, WHAT)?;
         let at = source.position();
@@ -231,12 +230,12 @@ impl Pages {
         self.sync && self.is_empty() && self.pages_alloc == 0
     }
 
-    fn decode(
-        source: &mut impl Source,
+    fn decode<S: Source>(
+        source: &mut S,
         flags: u32,
         at: u64,
         page_size: PageSize,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, S::Error> {
         const WHAT: &str = "a multifd packet";
         let Some(method) =
             Method::from_bits(flags & METHODS).filter(|_| flags & !(METHODS | SYNC) == 0)
@@ -336,7 +335,7 @@ impl Pages {
 }
 
 impl DeviceState {
-    fn decode(source: &mut impl Source) -> Result<Self, Error> {
+    fn decode<S: Source>(source: &mut S) -> Result<Self, S::Error> {
         const WHAT: &str = "a device's state in a multifd packet";
         let at = source.position();
         let Some(idstr) = padded_name(source.take(NAME, WHAT)?).map(str::to_owned) else {
@@ -367,7 +366,7 @@ impl DeviceState {
     }
 }
 
-fn magic(source: &mut impl Source, what: &'static str) -> Result<(), Error> {
+fn magic<S: Source>(source: &mut S, what: &'static str) -> Result<(), S::Error> {
     let at = source.position();
     let magic = source.be32(what)?;
     if magic != MAGIC {

@@ -11,8 +11,7 @@
 //!                                        5 INIT_DATA_SENT;  1 END_OF_STATE: the last one
 //! ```
 
-use super::Source;
-use crate::error::{Error, FormatError};
+use super::{FormatError, Source};
 
 /// What is known of a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +50,7 @@ impl OtherSection {
     ///
     /// # Errors
     /// It is something else, or the stream ends.
-    pub fn skip(self, source: &mut impl Source) -> Result<PieceEnd, Error> {
+    pub fn skip<S: Source>(self, source: &mut S) -> Result<PieceEnd, S::Error> {
         match self {
             Self::Htab => htab(source).map(|()| PieceEnd::Here),
             Self::StorageAttributes => storage_attributes(source).map(|()| PieceEnd::Here),
@@ -60,7 +59,7 @@ impl OtherSection {
     }
 }
 
-fn htab(source: &mut impl Source) -> Result<(), Error> {
+fn htab<S: Source>(source: &mut S) -> Result<(), S::Error> {
     const WHAT: &str = "the page table of a guest (spapr/htab)";
     if source.be32(WHAT)? != 0 {
         return Ok(());
@@ -76,7 +75,7 @@ fn htab(source: &mut impl Source) -> Result<(), Error> {
     }
 }
 
-fn storage_attributes(source: &mut impl Source) -> Result<(), Error> {
+fn storage_attributes<S: Source>(source: &mut S) -> Result<(), S::Error> {
     const WHAT: &str = "storage attributes (s390)";
     const EOS: u64 = 0x01;
     const MORE: u64 = 0x02;
@@ -100,7 +99,7 @@ fn storage_attributes(source: &mut impl Source) -> Result<(), Error> {
     }
 }
 
-fn vfio(source: &mut impl Source) -> Result<PieceEnd, Error> {
+fn vfio<S: Source>(source: &mut S) -> Result<PieceEnd, S::Error> {
     const WHAT: &str = "the state of a device that is passed through (vfio)";
     loop {
         let at = source.position();

@@ -13,8 +13,7 @@
 //!
 //! CONTINUE means "the same block as the page record before on this channel", also across sections.
 
-use super::{Sink, Source, limits};
-use crate::error::{Error, FormatError};
+use super::{FormatError, Sink, Source, limits};
 use crate::ram::{PageSize, RamBlock, RamBlocks};
 
 /// The idstr of the section.
@@ -156,12 +155,12 @@ pub enum ListFields {
 /// # Errors
 /// The stream ends inside it, lengths do not add up to `total`, are no multiple of the page size or
 /// above a limit, or a name comes twice.
-pub fn decode_blocks(
-    source: &mut impl Source,
+pub fn decode_blocks<S: Source>(
+    source: &mut S,
     total: u64,
     page_size: PageSize,
     fields: ListFields,
-) -> Result<RamBlocks, Error> {
+) -> Result<RamBlocks, S::Error> {
     let mut blocks = RamBlocks::default();
     let mut left = total;
     while left > 0 {
@@ -176,13 +175,13 @@ pub fn decode_blocks(
 ///
 /// # Errors
 /// As for [`decode_blocks`].
-pub fn decode_block(
-    source: &mut impl Source,
+pub fn decode_block<S: Source>(
+    source: &mut S,
     blocks: &mut RamBlocks,
     left: u64,
     page_size: PageSize,
     fields: ListFields,
-) -> Result<RamBlock, Error> {
+) -> Result<RamBlock, S::Error> {
     const WHAT: &str = "the list of RAM blocks";
     if blocks.len() == limits::RAM_BLOCKS {
         let limit = limits::RAM_BLOCKS as u64;
@@ -234,7 +233,7 @@ pub fn decode_block(
 /// Nothing in the list says so. But a page size has eight bytes that begin with 00, while the next
 /// entry begins with the length of a name, which is never 0; and behind the last entry comes a
 /// record that has flags, where a page size has none.
-fn host_page_size(source: &mut impl Source, page_size: PageSize) -> Result<Option<u64>, Error> {
+fn host_page_size<S: Source>(source: &mut S, page_size: PageSize) -> Result<Option<u64>, S::Error> {
     let next = match source.peek(8)?.first_chunk::<8>() {
         Some(next) => u64::from_be_bytes(*next),
         None => return Ok(None),
@@ -280,7 +279,7 @@ mod tests {
         \0\0\0\0\0\0\0\x10";
     const Q35_TOTAL: u64 = 0x0408_2000;
 
-    fn blocks(bytes: &[u8], total: u64, fields: ListFields) -> Result<RamBlocks, Error> {
+    fn blocks(bytes: &[u8], total: u64, fields: ListFields) -> Result<RamBlocks, FormatError> {
         decode_blocks(&mut SliceSource::new(bytes), total, PageSize::X86, fields)
     }
 

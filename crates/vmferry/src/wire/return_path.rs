@@ -7,8 +7,7 @@
 //! They travel on the reverse direction of the main channel, from OPEN_RETURN_PATH on. A RECV_BITMAP
 //! is followed by its bitmap, outside its length.
 
-use super::{Sink, Source, limits};
-use crate::error::{Error, FormatError};
+use super::{FormatError, Sink, Source, limits};
 
 /// A message with its payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +60,7 @@ impl Message {
     ///
     /// # Errors
     /// The stream ends inside it, it is unknown, or its length is not that of its kind.
-    pub fn decode(source: &mut impl Source) -> Result<Self, Error> {
+    pub fn decode<S: Source>(source: &mut S) -> Result<Self, S::Error> {
         let at = source.position();
         let number = source.be16(WHAT)?;
         let len_at = source.position();
@@ -187,7 +186,7 @@ pub fn bitmap_len(pages: u64) -> u64 {
 ///
 /// # Errors
 /// The stream ends inside it, or it is not of the size that the block's pages need.
-pub fn decode_bitmap(source: &mut impl Source, pages: u64) -> Result<Vec<u8>, Error> {
+pub fn decode_bitmap<S: Source>(source: &mut S, pages: u64) -> Result<Vec<u8>, S::Error> {
     const WHAT: &str = "a received bitmap";
     let at = source.position();
     let len = source.be64(WHAT)?;

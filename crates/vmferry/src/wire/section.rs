@@ -9,8 +9,7 @@
 //! The payload has no length: an iterable section's records tell their own end, and a device's state
 //! ends where its reader has enough. The footer is the only thing to resynchronise on.
 
-use super::{Sink, Source};
-use crate::error::{Error, FormatError};
+use super::{FormatError, Sink, Source};
 
 /// What begins with a byte between two elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +53,7 @@ impl ElementType {
     ///
     /// # Errors
     /// The stream ends, or no element begins with the byte.
-    pub fn decode(source: &mut impl Source) -> Result<Self, Error> {
+    pub fn decode<S: Source>(source: &mut S) -> Result<Self, S::Error> {
         const WHAT: &str = "the next section, command or end of the stream";
         let at = source.position();
         let byte = source.u8(WHAT)?;
@@ -88,7 +87,7 @@ impl SectionHeader {
     ///
     /// # Errors
     /// The stream ends inside it, or its idstr is no name.
-    pub fn decode(source: &mut impl Source) -> Result<Self, Error> {
+    pub fn decode<S: Source>(source: &mut S) -> Result<Self, S::Error> {
         const WHAT: &str = "a section header";
         Ok(Self {
             section_id: source.be32(WHAT)?,
@@ -132,7 +131,7 @@ pub const FOOTER_LEN: usize = 5;
 /// # Errors
 /// It is not there, or it is that of another section: the payload is longer or shorter than was
 /// read.
-pub fn decode_footer(source: &mut impl Source, section_id: u32) -> Result<(), Error> {
+pub fn decode_footer<S: Source>(source: &mut S, section_id: u32) -> Result<(), S::Error> {
     const WHAT: &str = "a section footer";
     let at = source.position();
     let byte = source.u8(WHAT)?;

@@ -1,30 +1,33 @@
 //! Where a decoder's bytes come from, and where an encoder's go.
 
-use crate::error::{Error, FormatError};
+use super::FormatError;
 
 /// Bytes of a stream in order, with their position: a slice here, a
 /// [`stream::Reader`](crate::stream::Reader) in real life.
 pub trait Source {
+    /// Why no more can be read: the bytes are wrong, or there is trouble with where they come from.
+    type Error: From<FormatError> + std::error::Error + Send + Sync + 'static;
+
     /// The next `n` bytes (at most [`limits::TAKE`](super::limits::TAKE)), all or nothing. `what`
     /// names the thing being read, for the error.
     ///
     /// # Errors
     /// The stream ends within the `n` bytes, or cannot be read.
-    fn take(&mut self, n: usize, what: &'static str) -> Result<&[u8], Error>;
+    fn take(&mut self, n: usize, what: &'static str) -> Result<&[u8], Self::Error>;
 
     /// Up to `n` bytes (at most [`limits::TAKE`](super::limits::TAKE)) that come next, without
     /// taking them; fewer only at the end of the stream.
     ///
     /// # Errors
     /// The stream cannot be read.
-    fn peek(&mut self, n: usize) -> Result<&[u8], Error>;
+    fn peek(&mut self, n: usize) -> Result<&[u8], Self::Error>;
 
     /// The next byte, without taking it; `None` at the end of the stream.
     ///
     /// # Errors
     /// The stream cannot be read.
     #[inline]
-    fn peek_u8(&mut self) -> Result<Option<u8>, Error> {
+    fn peek_u8(&mut self) -> Result<Option<u8>, Self::Error> {
         Ok(self.peek(1)?.first().copied())
     }
 
@@ -34,14 +37,14 @@ pub trait Source {
     ///
     /// # Errors
     /// The stream cannot be read.
-    fn peek_some(&mut self) -> Result<&[u8], Error>;
+    fn peek_some(&mut self) -> Result<&[u8], Self::Error>;
 
     /// Goes over the next `n` bytes, however many. `what` names them, for the error. A source that has
     /// places does not read them.
     ///
     /// # Errors
     /// The stream ends within them, or cannot be read.
-    fn skip(&mut self, mut n: u64, what: &'static str) -> Result<(), Error> {
+    fn skip(&mut self, mut n: u64, what: &'static str) -> Result<(), Self::Error> {
         while n > 0 {
             let piece =
                 usize::try_from(n).map_or(super::limits::TAKE, |n| n.min(super::limits::TAKE));
@@ -56,7 +59,7 @@ pub trait Source {
     ///
     /// # Errors
     /// The stream cannot be read.
-    fn skip_rest(&mut self) -> Result<u64, Error> {
+    fn skip_rest(&mut self) -> Result<u64, Self::Error> {
         let start = self.position();
         loop {
             let there = self.peek_some()?.len();
@@ -79,7 +82,7 @@ pub trait Source {
     /// # Errors
     /// As for [`Source::take`].
     #[inline]
-    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Error> {
+    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Self::Error> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N, what)?);
         Ok(array)
@@ -90,7 +93,7 @@ pub trait Source {
     /// # Errors
     /// As for [`Source::take`].
     #[inline]
-    fn u8(&mut self, what: &'static str) -> Result<u8, Error> {
+    fn u8(&mut self, what: &'static str) -> Result<u8, Self::Error> {
         Ok(u8::from_be_bytes(self.array(what)?))
     }
 
@@ -99,7 +102,7 @@ pub trait Source {
     /// # Errors
     /// As for [`Source::take`].
     #[inline]
-    fn be16(&mut self, what: &'static str) -> Result<u16, Error> {
+    fn be16(&mut self, what: &'static str) -> Result<u16, Self::Error> {
         Ok(u16::from_be_bytes(self.array(what)?))
     }
 
@@ -108,7 +111,7 @@ pub trait Source {
     /// # Errors
     /// As for [`Source::take`].
     #[inline]
-    fn be32(&mut self, what: &'static str) -> Result<u32, Error> {
+    fn be32(&mut self, what: &'static str) -> Result<u32, Self::Error> {
         Ok(u32::from_be_bytes(self.array(what)?))
     }
 
@@ -117,7 +120,7 @@ pub trait Source {
     /// # Errors
     /// As for [`Source::take`].
     #[inline]
-    fn be64(&mut self, what: &'static str) -> Result<u64, Error> {
+    fn be64(&mut self, what: &'static str) -> Result<u64, Self::Error> {
         Ok(u64::from_be_bytes(self.array(what)?))
     }
 
@@ -125,7 +128,7 @@ pub trait Source {
     ///
     /// # Errors
     /// The stream ends, or the bytes are no name.
-    fn name(&mut self, what: &'static str) -> Result<&str, Error> {
+    fn name(&mut self, what: &'static str) -> Result<&str, Self::Error> {
         let at = self.position();
         let len = usize::from(self.u8(what)?);
         let bytes = self.take(len, what)?;
@@ -172,10 +175,10 @@ impl<'a> SliceSource<'a> {
     ///
     /// # Errors
     /// The slice ends within them.
-    pub fn take_slice(&mut self, n: usize, what: &'static str) -> Result<&'a [u8], Error> {
+    pub fn take_slice(&mut self, n: usize, what: &'static str) -> Result<&'a [u8], FormatError> {
         let Some((taken, rest)) = self.rest.split_at_checked(n) else {
             let got = self.rest.len() as u64;
-            return Err(FormatError::truncated(self.position, what, n as u64, got).into());
+            return Err(FormatError::truncated(self.position, what, n as u64, got));
         };
         self.rest = rest;
         self.position = self.position.saturating_add(n as u64);
@@ -184,26 +187,28 @@ impl<'a> SliceSource<'a> {
 }
 
 impl Source for SliceSource<'_> {
+    type Error = FormatError;
+
     #[inline]
-    fn take(&mut self, n: usize, what: &'static str) -> Result<&[u8], Error> {
+    fn take(&mut self, n: usize, what: &'static str) -> Result<&[u8], FormatError> {
         self.take_slice(n, what)
     }
 
     #[inline]
-    fn peek(&mut self, n: usize) -> Result<&[u8], Error> {
+    fn peek(&mut self, n: usize) -> Result<&[u8], FormatError> {
         Ok(self.rest.get(..n).unwrap_or(self.rest))
     }
 
-    fn peek_some(&mut self) -> Result<&[u8], Error> {
+    fn peek_some(&mut self) -> Result<&[u8], FormatError> {
         self.peek(super::limits::TAKE)
     }
 
-    fn skip(&mut self, n: u64, what: &'static str) -> Result<(), Error> {
+    fn skip(&mut self, n: u64, what: &'static str) -> Result<(), FormatError> {
         match usize::try_from(n).ok().filter(|n| *n <= self.rest.len()) {
             Some(n) => self.take_slice(n, what).map(drop),
             None => {
                 let there = self.rest.len() as u64;
-                Err(FormatError::truncated(self.position, what, n, there).into())
+                Err(FormatError::truncated(self.position, what, n, there))
             }
         }
     }
@@ -240,30 +245,32 @@ macro_rules! forward {
         /// Forwards everything, also what has a default.
         #[deny(clippy::missing_trait_methods)]
         impl<T: Source> Source for $pointer {
+            type Error = T::Error;
+
             #[inline]
-            fn take(&mut self, n: usize, what: &'static str) -> Result<&[u8], Error> {
+            fn take(&mut self, n: usize, what: &'static str) -> Result<&[u8], T::Error> {
                 (**self).take(n, what)
             }
 
             #[inline]
-            fn peek(&mut self, n: usize) -> Result<&[u8], Error> {
+            fn peek(&mut self, n: usize) -> Result<&[u8], T::Error> {
                 (**self).peek(n)
             }
 
             #[inline]
-            fn peek_u8(&mut self) -> Result<Option<u8>, Error> {
+            fn peek_u8(&mut self) -> Result<Option<u8>, T::Error> {
                 (**self).peek_u8()
             }
 
-            fn peek_some(&mut self) -> Result<&[u8], Error> {
+            fn peek_some(&mut self) -> Result<&[u8], T::Error> {
                 (**self).peek_some()
             }
 
-            fn skip(&mut self, n: u64, what: &'static str) -> Result<(), Error> {
+            fn skip(&mut self, n: u64, what: &'static str) -> Result<(), T::Error> {
                 (**self).skip(n, what)
             }
 
-            fn skip_rest(&mut self) -> Result<u64, Error> {
+            fn skip_rest(&mut self) -> Result<u64, T::Error> {
                 (**self).skip_rest()
             }
 
@@ -277,31 +284,31 @@ macro_rules! forward {
             }
 
             #[inline]
-            fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Error> {
+            fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], T::Error> {
                 (**self).array(what)
             }
 
             #[inline]
-            fn u8(&mut self, what: &'static str) -> Result<u8, Error> {
+            fn u8(&mut self, what: &'static str) -> Result<u8, T::Error> {
                 (**self).u8(what)
             }
 
             #[inline]
-            fn be16(&mut self, what: &'static str) -> Result<u16, Error> {
+            fn be16(&mut self, what: &'static str) -> Result<u16, T::Error> {
                 (**self).be16(what)
             }
 
             #[inline]
-            fn be32(&mut self, what: &'static str) -> Result<u32, Error> {
+            fn be32(&mut self, what: &'static str) -> Result<u32, T::Error> {
                 (**self).be32(what)
             }
 
             #[inline]
-            fn be64(&mut self, what: &'static str) -> Result<u64, Error> {
+            fn be64(&mut self, what: &'static str) -> Result<u64, T::Error> {
                 (**self).be64(what)
             }
 
-            fn name(&mut self, what: &'static str) -> Result<&str, Error> {
+            fn name(&mut self, what: &'static str) -> Result<&str, T::Error> {
                 (**self).name(what)
             }
         }

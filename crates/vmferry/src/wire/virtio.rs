@@ -16,8 +16,7 @@
 //! ends nobody tells: it is looked for what begins a subsection with such a name. That is a guess.
 
 use super::vmstate::{Field, SUBSECTION, State, Value};
-use super::{SliceSource, Source};
-use crate::error::{Error, FormatError};
+use super::{FormatError, SliceSource, Source};
 
 /// The type of the field in a description.
 pub const KIND: &str = "virtio";
@@ -35,7 +34,7 @@ const INTERRUPTS: usize = 16;
 ///
 /// # Errors
 /// It is no device on PCI, or not laid out so.
-pub fn decode(bytes: &[u8], at: usize) -> Result<State<'_>, Error> {
+pub fn decode(bytes: &[u8], at: usize) -> Result<State<'_>, FormatError> {
     let mut walk = Walk {
         bytes,
         at,
@@ -57,7 +56,7 @@ pub fn decode(bytes: &[u8], at: usize) -> Result<State<'_>, Error> {
     if queues > QUEUES {
         let what = "the queues of a virtio device";
         let (at, limit) = (walk.source.position(), QUEUES.into());
-        return Err(FormatError::too_long(at, what, queues.into(), limit).into());
+        return Err(FormatError::too_long(at, what, queues.into(), limit));
     }
     fields.push(field);
     for index in 0..queues {
@@ -96,13 +95,17 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn raw(&mut self, name: &'a str, kind: &'a str, len: usize) -> Result<Field<'a>, Error> {
+    fn raw(&mut self, name: &'a str, kind: &'a str, len: usize) -> Result<Field<'a>, FormatError> {
         let from = self.taken();
         self.source.take_slice(len, WHAT)?;
         Ok(self.field(name, kind, from, Value::Bytes))
     }
 
-    fn number<const N: usize>(&mut self, name: &'a str, kind: &'a str) -> Result<Field<'a>, Error> {
+    fn number<const N: usize>(
+        &mut self,
+        name: &'a str,
+        kind: &'a str,
+    ) -> Result<Field<'a>, FormatError> {
         let from = self.taken();
         let bytes = self.source.array::<N>(WHAT)?;
         let number = bytes
@@ -122,13 +125,18 @@ impl<'a> Walk<'a> {
     }
 
     /// The PCI device, and for how many vectors it has MSI-X.
-    fn pci(&mut self) -> Result<(Field<'a>, Option<usize>), Error> {
+    fn pci(&mut self) -> Result<(Field<'a>, Option<usize>), FormatError> {
         let from = self.taken();
         let version = self.number::<4>("version_id", "int32")?;
         if version.value != Value::Unsigned(PCI_DEVICE.into()) {
             let found = format!("{:02x?}", version.bytes);
             let expected = "that of a PCI device, version 2";
-            return Err(FormatError::unexpected(self.at as u64, WHAT, expected, found).into());
+            return Err(FormatError::unexpected(
+                self.at as u64,
+                WHAT,
+                expected,
+                found,
+            ));
         }
         let space = self.source.rest();
         let capabilities = Capabilities::of(space);
@@ -145,7 +153,7 @@ impl<'a> Walk<'a> {
         ))
     }
 
-    fn msix(&mut self, vectors: usize) -> Result<Field<'a>, Error> {
+    fn msix(&mut self, vectors: usize) -> Result<Field<'a>, FormatError> {
         let from = self.taken();
         let len = vectors
             .saturating_mul(16)
@@ -157,14 +165,14 @@ impl<'a> Walk<'a> {
         Ok(self.structure("msix", from, fields))
     }
 
-    fn length(&mut self, name: &'a str) -> Result<(Field<'a>, u32), Error> {
+    fn length(&mut self, name: &'a str) -> Result<(Field<'a>, u32), FormatError> {
         let from = self.taken();
         let len = self.source.be32(WHAT)?;
         let value = Value::Unsigned(len.into());
         Ok((self.field(name, "uint32", from, value), len))
     }
 
-    fn queue(&mut self, index: u32, has_vector: bool) -> Result<Field<'a>, Error> {
+    fn queue(&mut self, index: u32, has_vector: bool) -> Result<Field<'a>, FormatError> {
         let from = self.taken();
         let mut fields = vec![
             self.number::<4>("num", "uint32")?,
@@ -180,7 +188,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn subsections(&mut self) -> Result<Vec<State<'a>>, Error> {
+    fn subsections(&mut self) -> Result<Vec<State<'a>>, FormatError> {
         let mut subsections = Vec::new();
         while !self.source.rest().is_empty() {
             // Its mark is there: it was looked for.

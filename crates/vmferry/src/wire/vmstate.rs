@@ -12,8 +12,7 @@
 //! is not that of what is nested, is an error.
 
 use super::vmdesc::{self, Device, Vmsd};
-use super::{SliceSource, Source, limits};
-use crate::error::{Error, FormatError};
+use super::{FormatError, SliceSource, Source, limits};
 use crate::work;
 
 /// The byte that begins a subsection.
@@ -309,15 +308,11 @@ impl<'a> Decoder<'a> {
 
     fn read<T>(
         &mut self,
-        read: impl FnOnce(&mut SliceSource<'a>) -> Result<T, Error>,
+        read: impl FnOnce(&mut SliceSource<'a>) -> Result<T, FormatError>,
     ) -> Result<T> {
         let rest = self.payload.get(self.pos..).unwrap_or_default();
         let mut source = SliceSource::at(rest, self.offset());
-        let value = read(&mut source).map_err(|error| match error {
-            Error::Format(error) => error,
-            // A slice has no channel that could fail.
-            other => self.unexpected("a byte", other.to_string()),
-        })?;
+        let value = read(&mut source)?;
         self.pos = self.payload.len().saturating_sub(source.rest().len());
         Ok(value)
     }

@@ -12,8 +12,7 @@
 
 use std::fmt;
 
-use super::{Sink, Source};
-use crate::error::{Error, FormatError};
+use super::{FormatError, Sink, Source};
 
 /// The byte that says how differences are encoded.
 #[doc(alias = "ENCODING_FLAG_XBZRLE")]
@@ -43,7 +42,7 @@ impl std::error::Error for Invalid {}
 ///
 /// # Errors
 /// They are not what QEMU takes, or the stream ends.
-pub fn record(source: &mut impl Source, page: usize) -> Result<&[u8], Error> {
+pub fn record<S: Source>(source: &mut S, page: usize) -> Result<&[u8], S::Error> {
     const WHAT: &str = "a page as its differences (XBZRLE)";
     let at = source.position();
     let encoding = source.u8(WHAT)?;

@@ -13,7 +13,7 @@ mod write;
 pub use header::{Format, Header, LEN, MAGIC, Written};
 pub use write::{WriteError, write};
 
-use crate::error::{Error, FormatError};
+use crate::error::FormatError;
 use crate::load::Mode;
 use crate::wire::Source;
 
@@ -49,7 +49,7 @@ impl Image {
     ///
     /// # Errors
     /// It is none, ends early, or its texts are none.
-    pub fn decode(source: &mut impl Source) -> Result<Decoded, Error> {
+    pub fn decode<S: Source>(source: &mut S) -> Result<Decoded, S::Error> {
         Self::decode_in(source, Mode::Strict)
     }
 
@@ -58,7 +58,7 @@ impl Image {
     ///
     /// # Errors
     /// As for [`decode`](Self::decode); in rescue mode, only for the header.
-    pub fn decode_in(source: &mut impl Source, mode: Mode) -> Result<Decoded, Error> {
+    pub fn decode_in<S: Source>(source: &mut S, mode: Mode) -> Result<Decoded, S::Error> {
         let header = Header::decode(&source.array("the header of a libvirt save image")?)?;
         let at = source.position();
         let (data, mut damage) = data(source, header.data_len)?;
@@ -131,7 +131,7 @@ impl Image {
 const PADDING: usize = 64 << 10;
 
 /// The data area; or what there is of it, and where it ends early.
-fn data(source: &mut impl Source, len: u32) -> Result<(Vec<u8>, Option<FormatError>), Error> {
+fn data<S: Source>(source: &mut S, len: u32) -> Result<(Vec<u8>, Option<FormatError>), S::Error> {
     const WHAT: &str = "the data area of a libvirt save image";
     let at = source.position();
     let len = usize::try_from(len).unwrap_or(usize::MAX);

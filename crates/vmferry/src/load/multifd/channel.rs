@@ -2,9 +2,10 @@
 
 use super::payload::Payloads;
 use crate::error::{Error, FormatError};
+use crate::load::source::Source;
 use crate::ram::PageSize;
+use crate::wire::limits;
 use crate::wire::multifd::{Init, Packet, Pages};
-use crate::wire::{Source, limits};
 
 /// A channel whose first packet has been read.
 pub(super) struct Channel<'a, S> {

@@ -12,13 +12,13 @@ use super::{
 };
 use super::{in_channel, show};
 use crate::error::{Error, FormatError};
+use crate::load::source::Source;
 use crate::load::{
     Assumption, Bitmap, Element, LoadError, MappedPages, Origin, PageCounts, Summary, Visitor,
 };
 use crate::machine::{Configuration, DeviceSection};
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use crate::stream::AbortHandle;
-use crate::wire::Source;
 use crate::wire::dirty_bitmap::Content;
 use crate::wire::multifd::Init;
 

@@ -6,9 +6,8 @@
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, Operation};
 
-use crate::error::{Error, FormatError};
 use crate::wire::multifd::{Method, Pages};
-use crate::wire::{Source, limits};
+use crate::wire::{FormatError, Source, limits};
 
 const WHAT: &str = "the payload of a multifd packet";
 
@@ -91,12 +90,12 @@ impl Payloads {
     }
 
     /// Reads the payload of a packet: its normal pages, one behind the other.
-    pub(super) fn read(
+    pub(super) fn read<S: Source>(
         &mut self,
-        source: &mut impl Source,
+        source: &mut S,
         packet: &Pages,
         page_len: usize,
-    ) -> Result<&[u8], Error> {
+    ) -> Result<&[u8], S::Error> {
         let at = source.position();
         let len = packet.normal.len().saturating_mul(page_len);
         if len == 0 {
@@ -139,7 +138,7 @@ impl Payloads {
     }
 }
 
-fn plain(source: &mut impl Source, out: &mut [u8]) -> Result<usize, Error> {
+fn plain<S: Source>(source: &mut S, out: &mut [u8]) -> Result<usize, S::Error> {
     for room in out.chunks_mut(limits::TAKE) {
         room.copy_from_slice(source.take(room.len(), WHAT)?);
     }
@@ -168,12 +167,12 @@ fn inflate(state: &mut Decompress) -> impl FnMut(&[u8], &mut [u8]) -> Step {
 }
 
 /// Gives all `left` bytes of a payload to a decompressor, and tells how many bytes of `out` they have filled.
-fn streamed(
-    source: &mut impl Source,
+fn streamed<S: Source>(
+    source: &mut S,
     mut left: usize,
     out: &mut [u8],
     mut step: impl FnMut(&[u8], &mut [u8]) -> Step,
-) -> Result<usize, Error> {
+) -> Result<usize, S::Error> {
     let mut filled = 0;
     while left > 0 {
         let at = source.position();
@@ -201,14 +200,14 @@ fn streamed(
 /// one as it is.
 ///
 /// Not proven: no machine with such an accelerator has written a payload for us.
-fn pieces(
-    source: &mut impl Source,
+fn pieces<S: Source>(
+    source: &mut S,
     size: usize,
     out: &mut [u8],
     page_len: usize,
     state: &mut Decompress,
     zlib_header: ZlibHeader,
-) -> Result<usize, Error> {
+) -> Result<usize, S::Error> {
     let at = source.position();
     let mut lens = Vec::with_capacity(out.len() / page_len.max(1));
     for _ in out.chunks(page_len) {

@@ -6,8 +6,8 @@ use super::{
 };
 use super::{in_channel, show};
 use crate::error::Error;
+use crate::load::source::Source;
 use crate::load::{LoadError, Visitor};
-use crate::wire::Source;
 
 /// All channels, each at its place. What comes next is the packet with the lowest number, which is the order
 /// in which they were made.

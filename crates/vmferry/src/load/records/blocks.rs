@@ -2,10 +2,11 @@
 
 use crate::error::{Error, FormatError};
 use crate::load::report::Report;
+use crate::load::source::Source;
 use crate::load::{LoadError, Visitor};
 use crate::ram::{BlockIndex, PageIndex, PageSize, RamBlock, RamBlocks};
+use crate::wire::limits;
 use crate::wire::ram::{self, BlockRef, ListFields, Record};
-use crate::wire::{Source, limits};
 use crate::work;
 
 /// The blocks of all lists so far. Each list is within its limits; the table sees to it that all of them together
@@ -188,6 +189,7 @@ impl BlockTable {
 mod tests {
     use super::*;
     use crate::load::Mode;
+    use crate::load::source::Input;
     use crate::load::test_log::Log;
     use crate::wire::{Sink, SliceSource};
 
@@ -204,7 +206,7 @@ mod tests {
     fn read(table: &mut BlockTable, log: &mut Log, blocks: &[(&str, u64)]) -> Result<(), String> {
         let (bytes, total) = list(blocks);
         let mut report = Report::new(log, Mode::Strict);
-        let read = table.read_list(&mut report, &mut SliceSource::at(&bytes, 100), total);
+        let read = table.read_list(&mut report, &mut Input(SliceSource::at(&bytes, 100)), total);
         read.map_err(|error| error.to_string())
     }
 
@@ -239,7 +241,7 @@ mod tests {
     #[test]
     fn a_block_by_itself_is_shown_with_those_before_it() {
         let (bytes, total) = list(&[("pc.ram", 0x2000), ("rom", 0x1000)]);
-        let mut source = SliceSource::new(&bytes);
+        let mut source = Input(SliceSource::new(&bytes));
         let mut table = BlockTable::new(PageSize::X86, ListFields::Plain);
         let mut log = Log::default();
         let mut report = Report::new(&mut log, Mode::Strict);

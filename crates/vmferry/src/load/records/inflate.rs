@@ -1,8 +1,7 @@
 //! Pages that are compressed one by one.
 
-use crate::error::{Error, FormatError};
 use crate::stream::{Compressor, Decompressor};
-use crate::wire::Source;
+use crate::wire::{FormatError, Source};
 
 /// What it takes to decompress a page, made for the first one that comes.
 #[derive(Default)]
@@ -13,11 +12,11 @@ pub(super) struct Inflater {
 
 impl Inflater {
     /// Reads the record of a page of `page_len` bytes, after its word.
-    pub(super) fn record(
+    pub(super) fn record<S: Source>(
         &mut self,
-        source: &mut impl Source,
+        source: &mut S,
         page_len: usize,
-    ) -> Result<&[u8], Error> {
+    ) -> Result<&[u8], S::Error> {
         const WHAT: &str = "a compressed page";
         let at = source.position();
         let len = source.be32(WHAT)?;

@@ -10,12 +10,13 @@
 use super::blocks::BlockTable;
 use crate::error::{Error, FormatError};
 use crate::load::report::Report;
+use crate::load::source::Source;
 use crate::load::{
     AssumptionKind, BitmapWords, Encoding, LoadError, MappedPages, Mode, PageCounts, Visitor,
 };
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks, is_zero};
 use crate::wire::mapped_ram::{Bitmap, Header};
-use crate::wire::{Source, ram};
+use crate::wire::ram;
 
 const WHAT: &str = "a mapped-ram file";
 
@@ -216,9 +217,10 @@ fn take_back<V: Visitor>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::source::Input;
     use crate::load::test_log::Log;
     use crate::wire::ram::ListFields;
-    use crate::wire::{Sink, SliceSource};
+    use crate::wire::{Sink, SliceSource, Source as _};
 
     /// A list of one block of three pages, in a file in which the stream begins at `offset`: of the pages, the bitmap
     /// has those of `bits`, and the second is not zeros.
@@ -258,7 +260,7 @@ mod tests {
         /// Reads all blocks and ends the RAM, and returns how many pages came, and how many of them are zeros.
         fn run(&mut self, mode: Mode, end: RamEnd, bytes: &[u8]) -> Result<(u64, u64), String> {
             let mut report = Report::new(&mut self.log, mode);
-            let mut source = SliceSource::new(bytes);
+            let mut source = Input(SliceSource::new(bytes));
             let (table, mapped) = (&mut self.table, &mut self.mapped);
             let read = mapped
                 .read_blocks(table, &mut report, &mut source, 0x3000)

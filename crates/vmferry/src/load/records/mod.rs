@@ -15,12 +15,13 @@ use super::{
     AssumptionKind, ChannelName, Encoding, LoadError, Mode, Options, Origin, PageCounts, Visitor,
 };
 use crate::error::{Error, FormatError};
+use crate::load::source::Source;
 use crate::machine::Configuration;
 use crate::ram::{BlockIndex, Page, PageIndex, PageSize, RamBlocks};
 use crate::wire::configuration::{MAPPED_RAM, X_IGNORE_SHARED};
 use crate::wire::ram::{self, ListFields, Record, RecordKind};
 use crate::wire::section::{ElementType, SectionHeader};
-use crate::wire::{Source, xbzrle};
+use crate::wire::xbzrle;
 
 /// What is known of a machine's RAM while its records are read.
 pub(super) struct Records {

@@ -1,6 +1,7 @@
 //! Records over bytes: what each shows, and which of them may come.
 
 use super::*;
+use crate::load::source::Input;
 use crate::load::test_log::Log;
 use crate::wire::{Sink, SliceSource};
 
@@ -54,7 +55,7 @@ fn read_with(
 ) -> (Vec<Pause>, Vec<String>, String) {
     let mut log = Log::default();
     let mut report = Report::new(&mut log, mode);
-    let mut source = SliceSource::new(&stream.0);
+    let mut source = Input(SliceSource::new(&stream.0));
     let mut pauses = Vec::new();
     let end = loop {
         match records.read_bare(&mut report, &mut source) {

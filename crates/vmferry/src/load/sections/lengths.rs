@@ -153,7 +153,7 @@ fn footer(
     header: &SectionHeader,
     footers: Footers,
     mode: Mode,
-) -> Result<(), Error> {
+) -> Result<(), FormatError> {
     if footers == Footers::Absent {
         return Ok(());
     }

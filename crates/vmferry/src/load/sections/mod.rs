@@ -23,10 +23,11 @@ use started::StartedSections;
 use super::report::{ElementStart, Report};
 use super::{AssumptionKind, LoadError, Mode, Visitor};
 use crate::error::{Error, FormatError};
+use crate::load::source::Source;
 use crate::machine::{DeviceSection, Phase, Split};
 use crate::wire::section::{self, ElementType, FOOTER_LEN, SectionHeader};
 use crate::wire::vmdesc::VmDesc;
-use crate::wire::{SliceSource, Source, limits};
+use crate::wire::{SliceSource, limits};
 
 /// Whether sections end with a footer: all of one stream do, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

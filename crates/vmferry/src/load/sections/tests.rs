@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::load::Nesting;
+use crate::load::source::Input;
 use crate::load::test_log::Log;
-use crate::wire::Sink;
+use crate::wire::{Sink, Source as _};
 
 /// A device section after its type byte.
 fn device(id: u32, idstr: &str, payload: &[u8]) -> Vec<u8> {
@@ -24,7 +25,7 @@ fn device(id: u32, idstr: &str, payload: &[u8]) -> Vec<u8> {
 fn read(sections: &mut Sections, mode: Mode, bytes: &[u8]) -> (Result<usize, String>, Vec<String>) {
     let mut log = Log::default();
     let mut report = Report::new(&mut log, mode);
-    let mut source = SliceSource::at(bytes, 1);
+    let mut source = Input(SliceSource::at(bytes, 1));
     let start = report.begin(0, Nesting::Stream);
     let read = sections.device(&mut report, &mut source, start, Phase::Device);
     let left = read.map(|()| source.rest().len());
@@ -99,7 +100,7 @@ fn without_footers_and_description_nobody_knows_where_a_section_ends() {
     let mut log = Log::default();
     let mut report = Report::new(&mut log, Mode::Strict);
     // A piece of the RAM that no footer follows.
-    let mut source = SliceSource::new(b"\x03");
+    let mut source = Input(SliceSource::new(b"\x03"));
     sections.footer(&mut report, &mut source, 1, "ram").unwrap();
     assert!(!sections.may_have_footers());
     assert_eq!(source.position(), 0);
@@ -124,7 +125,7 @@ fn a_wrong_footer_is_read_in_a_rescue_where_an_element_follows() {
         let mut sections = with_footers();
         let mut log = Log::default();
         let mut footer = |mode| {
-            let mut source = SliceSource::new(&bytes);
+            let mut source = Input(SliceSource::new(&bytes));
             let mut report = Report::new(&mut log, mode);
             let read = sections.footer(&mut report, &mut source, 3, "ram");
             read.ok().map(|()| bytes.len() - source.rest().len())

@@ -14,10 +14,11 @@ use super::resync::{self, Landmark};
 use super::sections::Sections;
 use super::{AssumptionKind, ElementKind, LoadError, Nesting, Options, Summary, Visitor};
 use crate::error::{Error, FormatError};
+use crate::load::source::Source;
 use crate::machine::{Configuration, Phase};
 use crate::wire::command::Command;
 use crate::wire::section::{ElementType, SectionHeader};
-use crate::wire::{Source, configuration, header, ram};
+use crate::wire::{configuration, header, ram};
 
 /// One pass over a stream. Each method is given what it reads from: a channel, or what was read of one.
 pub(super) struct Walk<'a, V> {

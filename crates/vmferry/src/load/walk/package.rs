@@ -2,8 +2,9 @@
 
 use super::{Level, Walk};
 use crate::error::{Error, FormatError};
+use crate::load::source::{Input, Source};
 use crate::load::{LoadError, Visitor};
-use crate::wire::{SliceSource, Source, limits};
+use crate::wire::{SliceSource, Source as _, limits};
 
 const PACKAGE: &str = "a package";
 
@@ -36,7 +37,7 @@ impl<V: Visitor> Walk<'_, V> {
     }
 
     fn package_elements(&mut self, bytes: &[u8], start: u64) -> Result<(), LoadError<V::Error>> {
-        let mut inner = SliceSource::at(bytes, start);
+        let mut inner = Input(SliceSource::at(bytes, start));
         self.elements(&mut inner, Level::Package)?;
         // The stream goes on after it.
         self.is_cut = false;

@@ -4,8 +4,9 @@ use super::Walk;
 use crate::error::{Error, FormatError, FormatErrorKind};
 use crate::load::records::Pause;
 use crate::load::resync::Landmark;
+use crate::load::source::Source;
 use crate::load::{ChannelName, LoadError, Visitor};
-use crate::wire::{Source, ram};
+use crate::wire::ram;
 
 impl<V: Visitor> Walk<'_, V> {
     /// Reads records up to and including EOS, and the footer.

@@ -8,10 +8,11 @@ use super::{Ended, Level, Walk};
 use crate::error::{Error, FormatError};
 use crate::load::description::{DescriptionSearch, Found, Stop};
 use crate::load::sections::Lengths;
+use crate::load::source::{Input, Source};
 use crate::load::{AssumptionKind, ElementKind, LoadError, Mode, Nesting, Visitor, VmDescRule};
 use crate::wire::section::ElementType;
 use crate::wire::vmdesc::{self, VmDesc};
-use crate::wire::{SliceSource, Source};
+use crate::wire::{SliceSource, Source as _};
 
 const VMDESC: &str = "the description of the devices (vmdesc)";
 
@@ -72,7 +73,7 @@ impl<V: Visitor> Walk<'_, V> {
     ) -> Result<u64, LoadError<V::Error>> {
         let elements = bytes.get(..found.element).unwrap_or_default();
         self.describe(elements, start, found)?;
-        let mut inner = SliceSource::at(elements, start);
+        let mut inner = Input(SliceSource::at(elements, start));
         self.elements(&mut inner, Level::Tail)?;
         if !inner.rest().is_empty() {
             let left = format!("{} bytes more", inner.rest().len());
@@ -111,7 +112,7 @@ impl<V: Visitor> Walk<'_, V> {
             self.report.cut(start + bytes.len() as u64, &error)?;
         }
         let (elements, after) = bytes.split_at(end.unwrap_or(bytes.len()));
-        let mut inner = SliceSource::at(elements, start);
+        let mut inner = Input(SliceSource::at(elements, start));
         let ended = self.elements(&mut inner, Level::Tail)?;
         let (left, at) = (inner.rest(), inner.position());
         if ended == Ended::Cut {

@@ -33,7 +33,7 @@ fn zeros() -> Vec<u8> {
     )
 }
 
-fn decode(bytes: &[u8]) -> Result<Packet, Error> {
+fn decode(bytes: &[u8]) -> Result<Packet, FormatError> {
     Packet::decode(&mut SliceSource::new(bytes), PageSize::X86)
 }
 

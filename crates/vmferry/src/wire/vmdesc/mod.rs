@@ -19,8 +19,7 @@ use serde::Deserialize;
 pub use description::{Field, Vmsd};
 pub use finder::Finder;
 
-use super::limits;
-use crate::error::{Error, FormatError};
+use super::{FormatError, limits};
 use crate::work;
 
 /// The byte that begins the element.
@@ -90,18 +89,18 @@ impl VmDesc {
     ///
     /// # Errors
     /// It is no JSON, not what QEMU writes, or has more objects than [`limits::VMDESC_OBJECTS`].
-    pub fn parse(json: &[u8], at: u64) -> Result<Self, Error> {
+    pub fn parse(json: &[u8], at: u64) -> Result<Self, FormatError> {
         // Three bytes of text can be an object of a hundred: they are counted before there are any.
         work::count(json.len());
         let objects = json.iter().filter(|byte| **byte == b'{').count();
         if objects > limits::VMDESC_OBJECTS {
             let what = "the list of objects in the description of the devices (vmdesc)";
             let limit = limits::VMDESC_OBJECTS as u64;
-            return Err(FormatError::too_long(at, what, objects as u64, limit).into());
+            return Err(FormatError::too_long(at, what, objects as u64, limit));
         }
         serde_json::from_slice(json).map_err(|error| {
             let what = "the description of the devices (vmdesc)";
-            FormatError::unexpected(at, what, "the JSON text that QEMU writes", error).into()
+            FormatError::unexpected(at, what, "the JSON text that QEMU writes", error)
         })
     }
 }
