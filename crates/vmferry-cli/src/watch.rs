@@ -137,8 +137,7 @@ impl<S> Watched<'_, S> {
 
     /// The end of a pass.
     fn end(&self) -> Result<(), PageError> {
-        let interrupted = self.watch.seen().interrupted;
-        interrupted.map_or(Ok(()), |signal| Err(PageError::new(signal)))
+        self.watch.interrupted().map_err(PageError::new)
     }
 }
 

@@ -1,10 +1,10 @@
 //! A plan written from its first byte to its last: into a pipe.
 
 use std::io::{self, Write};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use anyhow::{Context, Result, bail};
-use vmferry::ram::{Page, PageIndex, PageSource};
+use vmferry::ram::{BlockIndex, Page, PageIndex, PageSource};
 
 use super::{CANNOT_WRITE, Extent, Plan};
 
@@ -72,22 +72,36 @@ impl<W: Write> Jug<'_, W> {
     }
 
     fn extent<S: PageSource>(&mut self, extent: &Extent, source: &S) -> Result<()> {
-        let page_size = source.page_size();
-        let begin = self.at;
-        let first = extent.offset >> page_size.bits();
-        let pages = first..first + (extent.len >> page_size.bits());
+        let bits = source.page_size().bits();
+        let (mut page, pages) = (extent.offset >> bits, extent.len >> bits);
+        let end = page + pages;
+        // In pieces, so that a large hole is not written in one go: a pass may end before each.
+        while page < end {
+            let piece = page..end.min(page + (BUFFER as u64 >> bits));
+            page = piece.end;
+            self.piece(extent.block, piece, source)?;
+        }
+        Ok(())
+    }
+
+    /// Pages of a block; those that are zero, or not shown, as zeros.
+    fn piece<S: PageSource>(
+        &mut self,
+        block: BlockIndex,
+        pages: Range<u64>,
+        source: &S,
+    ) -> Result<()> {
+        let (begin, bits) = (self.at, source.page_size().bits());
+        let place = |page| begin + ((page - pages.start) << bits);
         let mut put = Ok(());
         let shown = source.pages_of(
-            extent.block,
+            block,
             PageIndex(pages.start)..PageIndex(pages.end),
             &mut |page, content| {
-                put = match content {
-                    // Zeros are written when something else follows, as are pages that are not shown.
-                    Page::Zero => Ok(()),
-                    Page::Data(data) => self
-                        .zeros_until(begin + ((page.0 - first) << page_size.bits()))
-                        .and_then(|()| self.put(data)),
-                };
+                if let Page::Data(data) = content {
+                    let before = self.zeros_until(place(page.0));
+                    put = before.and_then(|()| self.put(data));
+                }
                 match put {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(()),
@@ -96,7 +110,7 @@ impl<W: Write> Jug<'_, W> {
         );
         put?;
         shown.context("the memory cannot be read")?;
-        self.zeros_until(begin + extent.len)
+        self.zeros_until(place(pages.end))
     }
 
     fn flush(&mut self) -> Result<()> {
