@@ -235,7 +235,7 @@ mod tests {
     fn discard(block: &str, start: u64, end: u64) -> Command {
         Command::PostcopyRamDiscard(RamDiscard {
             block: block.into(),
-            ranges: vec![start..end],
+            ranges: std::iter::once(start..end).collect(),
         })
     }
 
