@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Keys, StoreKey, differ};
 use crate::error::StoreError;
-use crate::features::{FORMAT_VERSION, Features};
+use crate::features::{FORMAT_VERSION, Features, SIDECARS};
 use crate::hex::{from_hex, to_hex};
 use crate::limits::{MAX_CONFIG_BYTES, MAX_FRAME_BYTES};
 use crate::random::{RandomError, random_bytes};
@@ -22,7 +22,7 @@ const ALGORITHM: &str = "blake3-keyed";
 pub struct StoreConfig {
     /// 32 hex digits; tells stores apart.
     pub store_id: String,
-    /// Whence all digests.
+    /// The key that all digests are derived from.
     pub key: StoreKey,
     /// For saves that do not say otherwise.
     pub defaults: Defaults,
@@ -117,7 +117,7 @@ impl StoreConfig {
         let file = File {
             format: FORMAT.into(),
             version: FORMAT_VERSION,
-            features: Features::default(),
+            features: Features::of_store(),
             store_id: self.store_id.clone(),
             digest: KeyPart {
                 algorithm: ALGORITHM.into(),
@@ -136,7 +136,8 @@ impl StoreConfig {
     /// Reads a store file's content.
     ///
     /// # Errors
-    /// It is no store file, one of a newer version or with unknown features, or a damaged one.
+    /// It is not a store file, is of a draft or of a newer version of the format, has unknown features, or is
+    /// damaged.
     pub fn parse(json: &[u8]) -> Result<Self, StoreError> {
         if json.len() as u64 > MAX_CONFIG_BYTES {
             return Err(bad("size", "at most 1 MiB", json.len()));
@@ -147,6 +148,11 @@ impl StoreConfig {
             return Err(bad("format", FORMAT, head.format));
         }
         head.features.admit(CONFIG_FILE, head.version)?;
+        if !head.features.required.iter().any(|name| name == SIDECARS) {
+            return Err(StoreError::DraftFormat {
+                file: CONFIG_FILE.into(),
+            });
+        }
         let file: File = serde_json::from_slice(json)
             .map_err(|error| bad("JSON", "the members of version 1", error))?;
         if file.digest.algorithm != ALGORITHM {

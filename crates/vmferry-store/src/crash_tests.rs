@@ -13,8 +13,10 @@ use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, 
 use crate::backend::sim::{SimFiles, Stop};
 use crate::backend::{Backend, DirBackend};
 use crate::config::StoreConfig;
+use crate::digest::Digest;
 use crate::{
-    CheckpointName, Defaults, Details, Manifest, ReadOptions, SaveOptions, Store, StoreError,
+    CheckpointName, Defaults, Details, Manifest, ObjectName, ReadOptions, SaveOptions, Store,
+    StoreError,
 };
 
 const PAGES: u64 = 12;
@@ -238,6 +240,70 @@ fn a_crash_while_deleting_leaves_the_other_checkpoints_whole() {
             }
         },
     );
+}
+
+#[test]
+fn a_crash_while_a_manifest_is_replaced_leaves_the_old_or_the_new_one() {
+    let (before, names) = with_machines(&[1, 2]);
+    let labels = |files: &SimFiles| open(files).unwrap().inspect(&names[0]).unwrap().labels;
+    at_every_step(
+        &before,
+        Stop::Crash,
+        |files| {
+            let store = open(files)?;
+            let mut manifest = store.inspect(&names[0])?;
+            manifest.labels.extend([("new".into(), "yes".into())]);
+            let json = manifest.to_json(&store.config().keys())?;
+            let mut removal = store.backend().exclusive()?;
+            removal.replace_checkpoint(&names[0], &manifest.objects(), &json)
+        },
+        |result, files| {
+            outlives_a_sweep_and_a_power_failure(&files.after_kill());
+            for disk in crashed(files) {
+                assert_eq!(machines(&open(&disk).unwrap()), set(&[1, 2]));
+                assert!(labels(&disk).len() == 1 || result.is_err());
+                goes_on(&open(&disk).unwrap());
+            }
+        },
+    );
+}
+
+#[test]
+fn a_manifest_is_not_replaced_while_it_is_read_nor_by_one_that_names_what_is_not_there() {
+    let (files, names) = with_machines(&[1]);
+    let store = open(&files).unwrap();
+    let mut manifest = store.inspect(&names[0]).unwrap();
+    manifest.labels.extend([("new".into(), "yes".into())]);
+    let json = manifest.to_json(&store.config().keys()).unwrap();
+    let objects = manifest.objects();
+    let replace = |objects: &[ObjectName]| {
+        let mut removal = store.backend().exclusive()?;
+        removal.replace_checkpoint(&names[0], objects, &json)
+    };
+    let read = |name| store.checkpoint(name, ReadOptions::default());
+
+    let reader = read(&names[0]).unwrap();
+    let error = replace(&objects).unwrap_err();
+    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+    let error = store.delete(&names[0]).unwrap_err();
+    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+    assert!(reader.manifest().labels.is_empty() && reader.verify().is_sound());
+    drop(reader);
+
+    let mut more = objects.clone();
+    more[0].digest = Digest::from_bytes([7; 32]);
+    let error = replace(&more).unwrap_err();
+    assert!(matches!(error, StoreError::Missing { .. }), "{error}");
+    assert!(store.inspect(&names[0]).unwrap().labels.is_empty());
+
+    replace(&objects).unwrap();
+    let reader = read(&names[0]).unwrap();
+    assert_eq!(*reader.manifest(), manifest);
+    let error = store.delete(&names[0]).unwrap_err();
+    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+    assert!(reader.verify().is_sound());
+    drop(reader);
+    goes_on(&store);
 }
 
 #[test]

@@ -64,6 +64,14 @@ pub enum StoreError {
         /// The highest version known here.
         supported: u64,
     },
+    /// The store was written before version 1 of the format was settled.
+    #[error(
+        "{file} is from a draft of the store format, which this vmferry cannot read: save into a new store"
+    )]
+    DraftFormat {
+        /// The file.
+        file: String,
+    },
     /// The store uses a feature that this vmferry does not know.
     #[error(
         "{file} needs {}, unknown to this vmferry: use a newer vmferry",

@@ -11,19 +11,31 @@ use crate::limits::{MAX_FEATURE_BYTES, MAX_FEATURES};
 /// The format version that this crate writes, and the highest that it reads.
 pub const FORMAT_VERSION: u64 = 1;
 
+/// A checkpoint may have files next to its manifest, which are deleted with it. Required by every store: a
+/// store file without it is from a draft of the format.
+pub(crate) const SIDECARS: &str = "sidecars";
+
 /// Features that this crate knows.
-const KNOWN: &[&str] = &[];
+const KNOWN: &[&str] = &[SIDECARS];
 
 /// The features that a file uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Features {
-    /// Whoever does not know all of these must refuse the file.
+    /// A reader that does not know all of these must refuse the file.
     pub(crate) required: Vec<String>,
     /// These may be ignored.
     pub(crate) optional: Vec<String>,
 }
 
 impl Features {
+    /// Those of a store file.
+    pub(crate) fn of_store() -> Self {
+        Self {
+            required: vec![SIDECARS.into()],
+            optional: Vec::new(),
+        }
+    }
+
     /// Refuses a `file` of a later version or with required features that are unknown here.
     pub(crate) fn admit(&self, file: &str, version: u64) -> Result<(), StoreError> {
         if version > FORMAT_VERSION {

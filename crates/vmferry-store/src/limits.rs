@@ -1,6 +1,6 @@
 //! The named bounds that every length meets before memory is reserved for it.
 //!
-//! They are part of the format (`docs/format.md`, section 11): a writer keeps to them, a reader
+//! They are part of the format (`docs/format.md`, section 12): a writer keeps to them, a reader
 //! refuses what is above them.
 
 /// Bytes of `vmferry-store.json`.
@@ -17,8 +17,8 @@ pub const MAX_BLOCKS: usize = 4096;
 pub const MAX_IDSTR_BYTES: usize = 255;
 /// Pages in all RAM blocks of a checkpoint.
 pub const MAX_PAGES: u64 = 1 << 36;
-/// Packs that a checkpoint may name.
-pub const MAX_PACKS: usize = 1 << 20;
+/// Packs that a checkpoint may name: as many as fit into a manifest with everything else in it.
+pub const MAX_PACKS: usize = 1 << 16;
 /// Bytes of one pack, map or state.
 pub const MAX_OBJECT_BYTES: u64 = 1 << 44;
 /// Regions of an object.
@@ -27,6 +27,9 @@ pub const MAX_REGIONS: u32 = 64;
 pub const MAX_FRAME_PAGES: u32 = 4096;
 /// Bytes of the pages of one frame.
 pub const MAX_FRAME_BYTES: u32 = 4 << 20;
+/// Bytes by which a stored frame, or a stored chunk of a page map, may be longer than what is in it: room for
+/// what a codec adds.
+pub const MAX_CODEC_OVERHEAD: u32 = 64;
 /// Frames in one pack.
 pub const MAX_FRAMES: u64 = (1 << 24) - 1;
 /// Frames that one index chunk describes.

@@ -230,7 +230,7 @@ fn a_newer_version_and_an_unknown_feature_are_refused_by_name_and_listed() {
             Err(StoreError::NewerVersion { found: 7, .. })
         ));
     });
-    let feature = config.replacen("\"required\": []", "\"required\": [\"sealed\"]", 1);
+    let feature = config.replacen("\"sidecars\"", "\"sidecars\", \"sealed\"", 1);
     sample.with_changed("vmferry-store.json", feature.as_bytes(), || {
         let error = sample.read().unwrap_err().to_string();
         assert!(error.contains("needs the feature 'sealed'"), "{error}");

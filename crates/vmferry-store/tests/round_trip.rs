@@ -146,7 +146,7 @@ fn what_the_manifest_is_told_is_in_the_listing() {
             ..SaveRecord::default()
         },
         warnings: vec!["the disk moved on".into()],
-        tags: [("why".into(), "test".into())].into(),
+        labels: [("why".into(), "test".into())].into(),
         ..Details::default()
     };
     let written = writer.publish(details).unwrap();

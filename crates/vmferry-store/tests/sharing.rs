@@ -215,6 +215,34 @@ fn a_sweep_removes_what_nothing_names_and_counts_dead_saves() {
 }
 
 #[test]
+fn the_files_next_to_a_manifest_go_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = tiny_store(directory.path());
+    let first = Machine::small().save(&store, "vm").unwrap();
+    let second = Machine::small().save(&store, "vm").unwrap();
+    let of_vm = directory.path().join("checkpoints/vm");
+    let sidecar = |id: &str, extension| of_vm.join(format!("{id}{extension}"));
+    for id in [first.id.as_str(), second.id.as_str(), "20260101-1"] {
+        fs::write(sidecar(id, ".tags"), b"{}").unwrap();
+        fs::write(sidecar(id, ".working-set"), b"").unwrap();
+    }
+    fs::write(of_vm.join("notes.tags.txt"), b"mine").unwrap();
+    assert_eq!(store.names().unwrap().len(), 2);
+    store.delete(&first.name()).unwrap();
+    store.sweep().unwrap();
+    let json = format!("{}.json", second.id);
+    let tags = format!("{}.tags", second.id);
+    let working_set = format!("{}.working-set", second.id);
+    assert_eq!(
+        files(&of_vm),
+        [json, tags, working_set, "notes.tags.txt".into()]
+    );
+    fs::remove_file(of_vm.join("notes.tags.txt")).unwrap();
+    store.delete(&second.name()).unwrap();
+    assert!(!of_vm.exists());
+}
+
+#[test]
 fn while_a_manifest_cannot_be_read_no_object_is_removed() {
     let directory = tempfile::tempdir().unwrap();
     let store = tiny_store(directory.path());

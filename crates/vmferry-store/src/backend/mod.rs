@@ -3,7 +3,7 @@
 //! The contract behind [`Backend`]: what a [`Session`] wrote is invisible until
 //! [`Session::commit`], which makes the manifest the last thing to appear, after everything that it
 //! names is durable; names are digests or unique ids, so writing the same name twice is harmless;
-//! and whoever holds a [`Removal`] is alone with the names of the store.
+//! and the holder of a [`Removal`] is alone with the names of the store.
 
 mod dir;
 mod files;
@@ -124,11 +124,24 @@ pub trait Object: Send + Sync {
 
 /// The right to remove things, held by one process at a time.
 pub trait Removal: Send {
-    /// Removes a manifest, durably.
+    /// Removes a manifest, durably, and then the files next to it.
     ///
     /// # Errors
     /// Somebody reads it ([`StoreError::InUse`]), or the environment does not let us.
     fn remove_checkpoint(&mut self, name: &CheckpointName) -> Result<(), StoreError>;
+
+    /// Replaces a manifest by another one of the same checkpoint, durably. `objects` is everything that the new
+    /// one names.
+    ///
+    /// # Errors
+    /// Somebody reads the checkpoint ([`StoreError::InUse`]), an object is not there, or the environment does
+    /// not let us write; the old manifest is then still there.
+    fn replace_checkpoint(
+        &mut self,
+        name: &CheckpointName,
+        objects: &[ObjectName],
+        manifest: &[u8],
+    ) -> Result<(), StoreError>;
 
     /// Removes an object.
     ///
@@ -141,6 +154,12 @@ pub trait Removal: Send {
     /// # Errors
     /// The environment does not let us.
     fn remove_stale_sessions(&mut self) -> Result<usize, StoreError>;
+
+    /// Removes the files next to manifests whose manifest is gone.
+    ///
+    /// # Errors
+    /// The environment does not let us.
+    fn remove_stray_sidecars(&mut self) -> Result<(), StoreError>;
 }
 
 /// All bytes of a small object.

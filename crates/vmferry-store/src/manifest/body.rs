@@ -47,9 +47,9 @@ pub struct Manifest {
     /// Sentences for people.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// Whatever somebody wants to remember.
+    /// What the program that saved it wants to remember. Unlike tags, they never change.
     #[serde(default)]
-    pub tags: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A checkpoint's RAM.
@@ -293,7 +293,7 @@ impl Manifest {
         if self.packs.len() > MAX_PACKS {
             return bad(
                 "number of packs",
-                "at most 2^20",
+                "at most 2^16",
                 self.packs.len().to_string(),
             );
         }

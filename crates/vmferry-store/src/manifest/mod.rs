@@ -13,6 +13,7 @@ pub use body::{
 
 use crate::digest::Keys;
 use crate::error::StoreError;
+use crate::limits::MAX_PACKS;
 use crate::name::{CheckpointName, ObjectKind, ObjectName};
 
 impl Manifest {
@@ -42,6 +43,13 @@ impl Manifest {
     /// # Errors
     /// It would be larger than the format allows.
     pub fn to_json(&self, keys: &Keys) -> Result<Vec<u8>, StoreError> {
+        if self.packs.len() > MAX_PACKS {
+            return Err(StoreError::TooLarge {
+                what: "the number of packs",
+                found: self.packs.len() as u64,
+                limit: MAX_PACKS as u64,
+            });
+        }
         envelope::seal(self, keys)
     }
 
@@ -66,5 +74,67 @@ impl Manifest {
         }
         manifest.check(&file)?;
         Ok(manifest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::{Digest, StoreKey};
+    use crate::limits::{MAX_BLOCKS, MAX_FRAMES, MAX_IDSTR_BYTES, MAX_OBJECT_BYTES};
+
+    fn largest() -> Manifest {
+        let digest = Digest::from_bytes([0xab; 32]);
+        let object = ObjectRef {
+            digest,
+            size: MAX_OBJECT_BYTES,
+        };
+        let pack = PackRecord {
+            digest,
+            size: MAX_OBJECT_BYTES,
+            frames: MAX_FRAMES,
+            pages: 1 << 36,
+        };
+        let block = |number: usize| BlockRecord {
+            idstr: format!("{number:04}{}", "/".repeat(MAX_IDSTR_BYTES - 4)),
+            used_length: 1 << 40,
+            host_page_size: Some(1 << 40),
+            pages: PageCounts {
+                absent: 1 << 28,
+                ..PageCounts::default()
+            },
+        };
+        Manifest {
+            vm: "vm".parse().unwrap(),
+            id: "1".parse().unwrap(),
+            created: jiff::Timestamp::UNIX_EPOCH,
+            parent: None,
+            ram: RamRecord {
+                page_size: 4096,
+                blocks: (0..MAX_BLOCKS).map(block).collect(),
+                map: object,
+            },
+            state: object,
+            packs: vec![pack; MAX_PACKS],
+            machine: Machine::default(),
+            block_devices: Vec::new(),
+            save: SaveRecord::default(),
+            statistics: Statistics::default(),
+            warnings: Vec::new(),
+            labels: std::collections::BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn as_many_packs_as_the_format_allows_fit_into_a_manifest() {
+        let keys = Keys::derive(&StoreKey::from_bytes([7; 32]));
+        let mut manifest = largest();
+        assert!(manifest.to_json(&keys).is_ok());
+        manifest.packs.push(manifest.packs[0]);
+        let error = manifest.to_json(&keys).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the number of packs is 65537, the store's limit is 65536"
+        );
     }
 }

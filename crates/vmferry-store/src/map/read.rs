@@ -14,7 +14,9 @@ use crate::backend::Object;
 use crate::codec::Decompressors;
 use crate::digest::{Digest, Keys};
 use crate::error::StoreError;
-use crate::limits::{MAX_MAP_CHUNK_PAGES, MAX_TABLE_BYTES, MIN_MAP_CHUNK_PAGES};
+use crate::limits::{
+    MAX_CODEC_OVERHEAD, MAX_MAP_CHUNK_PAGES, MAX_TABLE_BYTES, MIN_MAP_CHUNK_PAGES,
+};
 use crate::manifest::Manifest;
 use crate::name::{ObjectKind, ObjectName};
 use crate::object::{Span, Tail, read_chunk};
@@ -195,19 +197,20 @@ impl PageMap {
         let bad = |expected: String, found: String| {
             StoreError::damaged(self.name, "chunk of the page map", expected, found).at(offset)
         };
-        // A state and at most a place for each page: no coding needs more.
+        // A state and at most a place for each page.
         let most = pages * 9;
+        let stored = most as u64 + u64::from(MAX_CODEC_OVERHEAD);
         let end = self.span.offset + self.span.length;
         let inside = offset >= self.span.offset && offset.saturating_add(length) <= end;
-        if !inside || length > most as u64 {
+        if !inside || length > stored {
             let found = format!("{length} bytes at {offset:#x}");
-            return Err(bad(format!("at most {most} bytes below {end:#x}"), found));
+            return Err(bad(format!("at most {stored} bytes below {end:#x}"), found));
         }
         let bytes = read_chunk(
             &*self.object,
             (self.name, "chunk of the page map"),
             (offset, length),
-            most as u64,
+            stored,
             Digest::from_bytes(entry.digest),
             keys,
         )?;

@@ -62,9 +62,18 @@ pub enum Which {
 }
 
 impl CheckpointName {
+    /// What the names of files next to a manifest end in.
+    pub(crate) const SIDECAR_EXTENSIONS: [&str; 2] = [".tags", ".working-set"];
+
     /// The file of the checkpoint's manifest, relative to the store.
     pub(crate) fn manifest_file(&self) -> String {
         format!("checkpoints/{}/{}.json", self.vm, self.id)
+    }
+
+    /// The files next to the manifest that a checkpoint may have, relative to the store.
+    pub(crate) fn sidecar_files(&self) -> [String; 2] {
+        Self::SIDECAR_EXTENSIONS
+            .map(|extension| format!("checkpoints/{}/{}{extension}", self.vm, self.id))
     }
 }
 

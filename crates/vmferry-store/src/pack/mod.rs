@@ -71,7 +71,78 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use super::Place;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::backend::{Object, Upload};
+    use crate::codec::{Codec, Decompressors};
+    use crate::digest::{Keys, StoreKey};
+    use crate::error::StoreError;
+    use crate::limits::MAX_CODEC_OVERHEAD;
+    use crate::name::ObjectName;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Upload for Memory {
+        fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(())
+        }
+
+        fn seal(self: Box<Self>, _: ObjectName) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    impl Object for Memory {
+        fn length(&self) -> u64 {
+            self.0.lock().unwrap().len() as u64
+        }
+
+        fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), StoreError> {
+            let start = usize::try_from(offset).unwrap();
+            buffer.copy_from_slice(&self.0.lock().unwrap()[start..start + buffer.len()]);
+            Ok(())
+        }
+    }
+
+    /// The index chunk of a pack with one frame, of one page of 1 KiB, that is stored as `bytes`.
+    fn index_of(bytes: &[u8], page: &[u8]) -> (PackIndex, Result<IndexChunk, StoreError>) {
+        let keys = Keys::derive(&StoreKey::from_bytes([7; 32]));
+        let memory = Memory::default();
+        let mut writer = PackWriter::begin(Box::new(memory.clone()), 1024, 1).unwrap();
+        let frame = StoredFrame {
+            codec: Codec::Zstd,
+            bytes,
+            digests: &[keys.page(page)],
+        };
+        writer.append(&frame).unwrap();
+        let record = writer.finish(&keys).unwrap();
+        let pack = PackIndex::read(&memory, &record, 1024, &keys).unwrap();
+        let chunk = pack.read_index(&memory, 0, &keys);
+        (pack, chunk)
+    }
+
+    #[test]
+    fn a_stored_frame_may_be_a_little_longer_than_its_pages_and_no_more() {
+        let mut page = vec![0; 1024];
+        blake3::Hasher::new().finalize_xof().fill(&mut page);
+        let mut stored = zstd::bulk::compress(&page, 1).unwrap();
+        assert!(stored.len() > page.len());
+        let (pack, chunk) = index_of(&stored, &page);
+        let mut found = Vec::new();
+        let frame = *chunk.unwrap().frame(0).unwrap();
+        let decompressors = Decompressors::default();
+        pack.decode(&frame, &stored, &mut found, &decompressors)
+            .unwrap();
+        assert_eq!(found, page);
+
+        stored.resize(page.len() + MAX_CODEC_OVERHEAD as usize, 0);
+        assert!(index_of(&stored, &page).1.is_ok());
+        stored.push(0);
+        assert!(index_of(&stored, &page).1.unwrap_err().is_damage());
+    }
 
     #[test]
     fn a_place_keeps_its_parts_apart() {

@@ -11,8 +11,8 @@ use crate::codec::{Codec, Decompressors};
 use crate::digest::{Digest, Keys, differ};
 use crate::error::StoreError;
 use crate::limits::{
-    MAX_FRAME_BYTES, MAX_FRAME_PAGES, MAX_FRAMES, MAX_FRAMES_PER_CHUNK, MAX_INDEX_CHUNK_BYTES,
-    MAX_TABLE_BYTES,
+    MAX_CODEC_OVERHEAD, MAX_FRAME_BYTES, MAX_FRAME_PAGES, MAX_FRAMES, MAX_FRAMES_PER_CHUNK,
+    MAX_INDEX_CHUNK_BYTES, MAX_TABLE_BYTES,
 };
 use crate::manifest::PackRecord;
 use crate::name::{ObjectKind, ObjectName};
@@ -192,7 +192,7 @@ impl PackIndex {
             && end <= self.frame_span.offset + self.frame_span.length
             && match codec {
                 Codec::Raw => stored == raw,
-                Codec::Zstd => stored < raw,
+                Codec::Zstd => stored <= raw + u64::from(MAX_CODEC_OVERHEAD),
             };
         sane.then_some(Frame {
             offset,

@@ -232,6 +232,7 @@ impl Store {
     pub fn sweep(&self) -> Result<Swept, StoreError> {
         let mut removal = self.backend.exclusive()?;
         let sessions = removal.remove_stale_sessions()?;
+        removal.remove_stray_sidecars()?;
         let (needed, unreadable) = self.needed(None)?;
         let mut swept = Swept {
             objects: Vec::new(),

@@ -192,7 +192,7 @@ impl Writer {
             block_devices: details.block_devices,
             save: details.save,
             warnings: details.warnings,
-            tags: details.tags,
+            labels: details.labels,
         };
         let json = manifest.to_json(&self.keys)?;
         self.session

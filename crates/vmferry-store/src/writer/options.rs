@@ -56,6 +56,6 @@ pub struct Details {
     pub stream_bytes: Option<u64>,
     /// Sentences for people.
     pub warnings: Vec<String>,
-    /// Whatever somebody wants to remember.
-    pub tags: BTreeMap<String, String>,
+    /// What the caller wants to remember.
+    pub labels: BTreeMap<String, String>,
 }

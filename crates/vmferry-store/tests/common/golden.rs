@@ -1,4 +1,4 @@
-//! The store that the first version of the format wrote.
+//! The store that the first version of the format wrote, and one of a draft of that version.
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,11 @@ use vmferry_store::manifest::{
 /// Where it is.
 pub fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/store-v1")
+}
+
+/// Where the one of a draft is.
+pub fn draft() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/store-draft")
 }
 
 /// What its manifest says besides.
@@ -46,6 +51,7 @@ pub fn details() -> Details {
             duration_us: Some(56789),
         },
         warnings: vec!["not a real machine".into()],
+        labels: [("made-by".into(), "examples/golden_store.rs".into())].into(),
         ..Details::default()
     }
 }

@@ -107,7 +107,7 @@ fn details(saved: &Saved) -> Details {
             block_devices: manifest.block_devices.clone(),
             save: manifest.save.clone(),
             warnings: manifest.warnings.clone(),
-            tags: manifest.tags.clone(),
+            labels: manifest.labels.clone(),
             ..Details::default()
         };
     }
@@ -126,8 +126,8 @@ fn details(saved: &Saved) -> Details {
     match saved.container() {
         Some(Container::Qcow2(snapshot)) => {
             details.created = jiff::Timestamp::try_from(snapshot.created).ok();
-            let tag = ("snapshot".to_owned(), snapshot.name.clone());
-            details.tags.extend([tag]);
+            let label = ("snapshot".to_owned(), snapshot.name.clone());
+            details.labels.extend([label]);
         }
         Some(Container::Libvirt(image)) => {
             details.machine.name = domain_name(&image.xml).ok();

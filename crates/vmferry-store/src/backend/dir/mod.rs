@@ -2,7 +2,7 @@
 //!
 //! The invariant is the order of system calls: content is synced before a name is given, names are
 //! synced before a manifest that relies on them is, and a manifest is gone before what it names is
-//! removed. Section 9 of `docs/format.md` is this file in prose.
+//! removed. Section 10 of `docs/format.md` is this file in prose.
 
 mod removal;
 mod root;
@@ -48,7 +48,7 @@ impl DirBackend {
     /// There is one already, or other files; or the environment does not let us write.
     pub fn create(&self, config: &[u8]) -> Result<(), StoreError> {
         let root = &self.root;
-        let top = [LOCK, CHECKPOINTS, TEMPORARY, "hints", CONFIG_FILE];
+        let top = [LOCK, CHECKPOINTS, TEMPORARY, CONFIG_FILE];
         let ours = |name: &String| {
             top.contains(&name.as_str())
                 || ObjectKind::ALL.iter().any(|kind| kind.directory() == name)
