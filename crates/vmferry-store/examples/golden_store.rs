@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ..Defaults::default()
         },
     };
-    let store = Store::create_with(DirBackend::new(&path), &config)?;
+    let store = Store::create_with(std::sync::Arc::new(DirBackend::new(&path)), &config)?;
     let options = SaveOptions::default().begun("2026-11-23T12:00:00Z".parse()?);
     let mut writer = store.save("golden".parse()?, &options)?;
     Machine::small().feed(&mut writer)?;

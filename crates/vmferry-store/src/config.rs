@@ -9,10 +9,8 @@ use crate::error::StoreError;
 use crate::features::{FORMAT_VERSION, Features, SIDECARS};
 use crate::hex::{from_hex, to_hex};
 use crate::limits::{MAX_CONFIG_BYTES, MAX_FRAME_BYTES};
+use crate::name::STORE_FILE;
 use crate::random::{RandomError, random_bytes};
-
-/// The name of the store file.
-pub const CONFIG_FILE: &str = "vmferry-store.json";
 
 const FORMAT: &str = "vmferry-store";
 const ALGORITHM: &str = "blake3-keyed";
@@ -147,10 +145,10 @@ impl StoreConfig {
         if head.format != FORMAT {
             return Err(bad("format", FORMAT, head.format));
         }
-        head.features.admit(CONFIG_FILE, head.version)?;
+        head.features.admit(STORE_FILE, head.version)?;
         if !head.features.required.iter().any(|name| name == SIDECARS) {
             return Err(StoreError::DraftFormat {
-                file: CONFIG_FILE.into(),
+                file: STORE_FILE.into(),
             });
         }
         let file: File = serde_json::from_slice(json)
@@ -185,7 +183,7 @@ fn bad(
     expected: impl std::fmt::Display,
     found: impl std::fmt::Display,
 ) -> StoreError {
-    StoreError::damaged(CONFIG_FILE, what, expected, found)
+    StoreError::damaged(STORE_FILE, what, expected, found)
 }
 
 #[cfg(test)]

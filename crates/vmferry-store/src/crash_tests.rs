@@ -11,12 +11,10 @@ use vmferry::machine::{DeviceSection, Phase, Split};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlock};
 
 use crate::backend::sim::{SimFiles, Stop};
-use crate::backend::{Backend, DirBackend};
+use crate::backend::{DirBackend, Outcome};
 use crate::config::StoreConfig;
-use crate::digest::Digest;
 use crate::{
-    CheckpointName, Defaults, Details, Manifest, ObjectName, ReadOptions, SaveOptions, Store,
-    StoreError,
+    CheckpointName, Defaults, Details, Manifest, ReadOptions, SaveOptions, Store, StoreError,
 };
 
 const PAGES: u64 = 12;
@@ -37,7 +35,7 @@ fn create(files: &SimFiles) -> Result<Store, StoreError> {
         frame_bytes: 2048,
         ..Defaults::default()
     };
-    Store::create_with(backend(files), &StoreConfig::generate(defaults)?)
+    Store::create_with(Arc::new(backend(files)), &StoreConfig::generate(defaults)?)
 }
 
 /// Page `page` of machine `machine`: half of the pages are the same in all machines.
@@ -120,8 +118,7 @@ fn goes_on(store: &Store) {
     for listed in store.list().unwrap() {
         needed.extend(listed.manifest.unwrap().objects());
     }
-    let backend = store.backend();
-    let objects: BTreeSet<_> = backend.objects().unwrap().into_iter().collect();
+    let objects: BTreeSet<_> = store.objects().unwrap().into_iter().collect();
     assert_eq!(objects, needed);
 }
 
@@ -254,8 +251,8 @@ fn a_crash_while_a_manifest_is_replaced_leaves_the_old_or_the_new_one() {
             let mut manifest = store.inspect(&names[0])?;
             manifest.labels.extend([("new".into(), "yes".into())]);
             let json = manifest.to_json(&store.config().keys())?;
-            let mut removal = store.backend().exclusive()?;
-            removal.replace_checkpoint(&names[0], &manifest.objects(), &json)
+            let mut removal = store.backend().guard().exclusive()?;
+            removal.replace(&names[0].manifest(), &json)
         },
         |result, files| {
             outlives_a_sweep_and_a_power_failure(&files.after_kill());
@@ -269,34 +266,26 @@ fn a_crash_while_a_manifest_is_replaced_leaves_the_old_or_the_new_one() {
 }
 
 #[test]
-fn a_manifest_is_not_replaced_while_it_is_read_nor_by_one_that_names_what_is_not_there() {
+fn the_hold_of_a_reader_outlives_attempts_to_replace_its_manifest() {
     let (files, names) = with_machines(&[1]);
     let store = open(&files).unwrap();
     let mut manifest = store.inspect(&names[0]).unwrap();
     manifest.labels.extend([("new".into(), "yes".into())]);
     let json = manifest.to_json(&store.config().keys()).unwrap();
-    let objects = manifest.objects();
-    let replace = |objects: &[ObjectName]| {
-        let mut removal = store.backend().exclusive()?;
-        removal.replace_checkpoint(&names[0], objects, &json)
+    let replace = || {
+        let mut removal = store.backend().guard().exclusive()?;
+        removal.replace(&names[0].manifest(), &json)
     };
     let read = |name| store.checkpoint(name, ReadOptions::default());
 
     let reader = read(&names[0]).unwrap();
-    let error = replace(&objects).unwrap_err();
-    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+    assert_eq!(replace().unwrap(), Outcome::Held);
     let error = store.delete(&names[0]).unwrap_err();
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
     assert!(reader.manifest().labels.is_empty() && reader.verify().is_sound());
     drop(reader);
 
-    let mut more = objects.clone();
-    more[0].digest = Digest::from_bytes([7; 32]);
-    let error = replace(&more).unwrap_err();
-    assert!(matches!(error, StoreError::Missing { .. }), "{error}");
-    assert!(store.inspect(&names[0]).unwrap().labels.is_empty());
-
-    replace(&objects).unwrap();
+    assert_eq!(replace().unwrap(), Outcome::Done);
     let reader = read(&names[0]).unwrap();
     assert_eq!(*reader.manifest(), manifest);
     let error = store.delete(&names[0]).unwrap_err();
@@ -319,7 +308,7 @@ fn a_crash_while_sweeping_leaves_everything_that_is_needed() {
         if open(&killed).unwrap().names().unwrap().len() > names.len() || result.is_ok() {
             break before;
         }
-        let objects = backend(&killed).objects().unwrap().len();
+        let objects = open(&killed).unwrap().objects().unwrap().len();
         if objects > 2 * 5 {
             break killed;
         }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 
-use crate::name::{CheckpointName, NameError, ObjectName, VmName};
+use crate::name::{CheckpointName, NameError, VmName};
 use crate::random::RandomError;
 
 /// Why an operation on a store did not succeed.
@@ -30,11 +30,11 @@ pub enum StoreError {
     Damaged(Box<Damage>),
     /// The content of the store: something that a manifest names is not there.
     #[error(
-        "{object} is missing, though {named_by} needs it; restore the file from a backup of the store, or delete the checkpoint"
+        "{file} is missing, though {named_by} needs it; restore the file from a backup of the store, or delete the checkpoint"
     )]
     Missing {
-        /// What is missing.
-        object: ObjectName,
+        /// What is missing, relative to the store.
+        file: String,
         /// What names it.
         named_by: String,
     },
@@ -180,7 +180,7 @@ impl fmt::Display for Damage {
 
 impl StoreError {
     /// A [`StoreError::Damaged`] without an offset.
-    pub(crate) fn damaged(
+    pub fn damaged(
         file: impl fmt::Display,
         what: &'static str,
         expected: impl fmt::Display,
@@ -197,7 +197,7 @@ impl StoreError {
 
     /// Says where in its file a damage is; leaves other errors alone.
     #[must_use]
-    pub(crate) fn at(mut self, offset: u64) -> Self {
+    pub fn at(mut self, offset: u64) -> Self {
         if let Self::Damaged(damage) = &mut self {
             damage.offset.get_or_insert(offset);
         }
@@ -205,15 +205,19 @@ impl StoreError {
     }
 
     /// A [`StoreError::Io`].
-    pub(crate) fn io(
-        action: &'static str,
-        path: impl fmt::Display,
-        source: impl Into<io::Error>,
-    ) -> Self {
+    pub fn io(action: &'static str, path: impl fmt::Display, source: impl Into<io::Error>) -> Self {
         Self::Io {
             action,
             path: path.to_string(),
             source: source.into(),
+        }
+    }
+
+    /// A [`StoreError::Missing`].
+    pub fn missing(file: impl fmt::Display, named_by: impl fmt::Display) -> Self {
+        Self::Missing {
+            file: file.to_string(),
+            named_by: named_by.to_string(),
         }
     }
 

@@ -42,6 +42,7 @@
 
 pub mod backend;
 pub mod config;
+pub mod conformance;
 pub mod digest;
 pub mod error;
 pub mod limits;
@@ -67,7 +68,8 @@ pub use error::{Damage, StoreError};
 pub use features::FORMAT_VERSION;
 pub use manifest::Manifest;
 pub use name::{
-    CheckpointId, CheckpointName, CheckpointRef, NameError, ObjectKind, ObjectName, VmName, Which,
+    CheckpointId, CheckpointName, CheckpointRef, Folder, Key, NameError, ObjectKind, ObjectName,
+    VmName, Which,
 };
 pub use reader::{Checkpoint, PageIdentity, ReadOptions, VerifyReport};
 pub use state::DeviceState;

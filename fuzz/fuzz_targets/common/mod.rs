@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use vmferry::ram::{BlockIndex, PageIndex, PageSource};
-use vmferry_store::backend::{Backend, DirBackend, Object, Removal, Session};
+use vmferry_store::backend::{Backend, DirBackend, MemoryBackend};
 use vmferry_store::config::StoreConfig;
 use vmferry_store::{
-    CheckpointName, Manifest, ObjectKind, ObjectName, ReadOptions, Store, StoreError,
+    CheckpointName, Folder, Key, Manifest, ObjectKind, ObjectName, ReadOptions, Store,
 };
 
 const STORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/store-v1");
@@ -18,6 +18,8 @@ const STORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/store-v1")
 pub struct Golden {
     config: Vec<u8>,
     pub name: CheckpointName,
+    /// Of its manifest.
+    key: Key,
     pub manifest: Manifest,
     objects: HashMap<ObjectName, Arc<[u8]>>,
 }
@@ -29,16 +31,19 @@ pub fn golden() -> &'static Golden {
         let name = store.names().expect("it has names").remove(0);
         let backend = DirBackend::new(STORE);
         let manifest = store.inspect(&name).expect("it has a manifest");
-        let read = |name: ObjectName| {
-            let object = backend.open(name).expect("it opens").expect("it is there");
-            let mut bytes = vec![0; usize::try_from(object.length()).expect("it is small")];
-            object.read_exact_at(&mut bytes, 0).expect("it is readable");
-            (name, Arc::from(bytes))
+        let read = |key: &Key| {
+            let content = backend.read(key, 1 << 20).expect("it is readable");
+            content.expect("it is there")
         };
+        let object = |name: ObjectName| (name, Arc::from(read(&name.key())));
         Golden {
-            config: backend.config().expect("it has a store file"),
+            config: read(&Key::store_file()),
+            key: backend
+                .list(Folder::Checkpoints)
+                .expect("it is listed")
+                .remove(0),
             name,
-            objects: manifest.objects().into_iter().map(read).collect(),
+            objects: manifest.objects().into_iter().map(object).collect(),
             manifest,
         }
     })
@@ -69,11 +74,15 @@ pub fn read_with(kind: ObjectKind, bytes: &[u8]) {
     let keys = StoreConfig::parse(&golden.config)
         .expect("it parses")
         .keys();
-    let backend = Memory {
-        config: golden.config.clone(),
-        manifest: manifest.to_json(&keys).expect("it is small").into(),
-        objects,
-    };
+    let manifest: Arc<[u8]> = manifest.to_json(&keys).expect("it is small").into();
+    let files = objects
+        .into_iter()
+        .map(|(name, bytes)| (name.key(), bytes))
+        .chain([
+            (Key::store_file(), golden.config.as_slice().into()),
+            (golden.key.clone(), manifest),
+        ]);
+    let backend = MemoryBackend::with_files(files);
     let store = Store::with_backend(Arc::new(backend)).expect("it opens");
     let options = ReadOptions::default().workers(NonZeroUsize::MIN);
     let Ok(checkpoint) = store.checkpoint(&golden.name, options) else {
@@ -97,71 +106,5 @@ pub fn read_with(kind: ObjectKind, bytes: &[u8]) {
         let all = |_: BlockIndex, _: PageIndex| true;
         let _ = checkpoint.pages(&all, &mut |_, _, _| ControlFlow::Continue(()));
         checkpoint.verify();
-    }
-}
-
-#[derive(Debug)]
-struct Memory {
-    config: Vec<u8>,
-    manifest: Arc<[u8]>,
-    objects: HashMap<ObjectName, Arc<[u8]>>,
-}
-
-struct Bytes(Arc<[u8]>);
-
-impl Object for Bytes {
-    fn length(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), StoreError> {
-        let end = || StoreError::Misuse("a read beyond the end".into());
-        let start = usize::try_from(offset).map_err(|_| end())?;
-        let stop = start.checked_add(buffer.len()).ok_or_else(end)?;
-        buffer.copy_from_slice(self.0.get(start..stop).ok_or_else(end)?);
-        Ok(())
-    }
-}
-
-fn read_only() -> StoreError {
-    StoreError::Misuse("this store is read-only".into())
-}
-
-impl Backend for Memory {
-    fn location(&self) -> String {
-        "memory".into()
-    }
-
-    fn config(&self) -> Result<Vec<u8>, StoreError> {
-        Ok(self.config.clone())
-    }
-
-    fn begin(&self) -> Result<Arc<dyn Session>, StoreError> {
-        Err(read_only())
-    }
-
-    fn open(&self, name: ObjectName) -> Result<Option<Box<dyn Object>>, StoreError> {
-        let found = self.objects.get(&name);
-        Ok(found.map(|bytes| Box::new(Bytes(Arc::clone(bytes))) as Box<dyn Object>))
-    }
-
-    fn objects(&self) -> Result<Vec<ObjectName>, StoreError> {
-        Ok(self.objects.keys().copied().collect())
-    }
-
-    fn checkpoints(&self) -> Result<Vec<CheckpointName>, StoreError> {
-        Ok(vec![golden().name.clone()])
-    }
-
-    fn manifest(&self, _name: &CheckpointName) -> Result<Option<Box<dyn Object>>, StoreError> {
-        Ok(Some(Box::new(Bytes(Arc::clone(&self.manifest)))))
-    }
-
-    fn hold(&self, name: &CheckpointName) -> Result<Option<Box<dyn Object>>, StoreError> {
-        self.manifest(name)
-    }
-
-    fn exclusive(&self) -> Result<Box<dyn Removal>, StoreError> {
-        Err(read_only())
     }
 }

@@ -15,10 +15,12 @@ use rustix::fs::{FlockOperation, flock};
 pub(crate) trait Files: Send + Sync + fmt::Debug + 'static {
     /// Creates a file that must not exist, mode 0600.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn NewFile>>;
+    /// The length of a file.
+    fn length(&self, path: &Path) -> io::Result<u64>;
     /// Opens a file for reading.
     fn open(&self, path: &Path) -> io::Result<Box<dyn OpenFile>>;
-    /// Opens a file for reading and locks it until it is dropped. Whoever holds the lock knows that
-    /// the file still had this name when he got it.
+    /// Opens a file for reading and locks it until it is dropped. The file still had
+    /// this name when the lock was granted.
     fn lock(&self, path: &Path, lock: Lock) -> io::Result<Locked>;
     /// Renames a file, over another one if need be.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -81,6 +83,10 @@ impl Files for RealFiles {
             .mode(0o600)
             .open(path)?;
         Ok(Box::new(RealNewFile(file)))
+    }
+
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        Ok(std::fs::metadata(path)?.len())
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn OpenFile>> {

@@ -286,6 +286,10 @@ impl Files for SimFiles {
         }))
     }
 
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        self.open(path)?.length()
+    }
+
     fn open(&self, path: &Path) -> io::Result<Box<dyn OpenFile>> {
         let disk = self.lock_disk();
         disk.look()?;

@@ -27,15 +27,19 @@ impl Manifest {
 
     /// Everything that the manifest names.
     pub fn objects(&self) -> Vec<ObjectName> {
-        let named = |kind, digest| ObjectName { kind, digest };
+        self.sizes().map(|(name, _)| name).collect()
+    }
+
+    /// Everything that the manifest names, with its size in bytes.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (ObjectName, u64)> {
+        let named = |kind, digest, size| (ObjectName { kind, digest }, size);
         let packs = self.packs.iter();
         packs
-            .map(|pack| named(ObjectKind::Pack, pack.digest))
+            .map(move |pack| named(ObjectKind::Pack, pack.digest, pack.size))
             .chain([
-                named(ObjectKind::Map, self.ram.map.digest),
-                named(ObjectKind::State, self.state.digest),
+                named(ObjectKind::Map, self.ram.map.digest, self.ram.map.size),
+                named(ObjectKind::State, self.state.digest, self.state.size),
             ])
-            .collect()
     }
 
     /// The manifest file's content.
@@ -59,8 +63,8 @@ impl Manifest {
     /// It is no manifest, one of a newer version or with unknown features, a damaged one, or that of
     /// another checkpoint.
     pub fn parse(name: &CheckpointName, json: &[u8], keys: &Keys) -> Result<Self, StoreError> {
-        let file = name.manifest_file();
-        let manifest: Self = envelope::open(&file, json, keys)?;
+        let file = name.manifest();
+        let manifest: Self = envelope::open(file.as_str(), json, keys)?;
         if manifest.name() != *name {
             return Err(StoreError::damaged(
                 file,
@@ -72,7 +76,7 @@ impl Manifest {
                 ),
             ));
         }
-        manifest.check(&file)?;
+        manifest.check(file.as_str())?;
         Ok(manifest)
     }
 }

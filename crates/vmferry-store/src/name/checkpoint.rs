@@ -23,6 +23,16 @@ pub struct NameError {
     rule: &'static str,
 }
 
+impl NameError {
+    pub(super) fn new(text: &str, what: &'static str, rule: &'static str) -> Self {
+        Self {
+            text: text.chars().take(MAX_VM_BYTES).collect(),
+            what,
+            rule,
+        }
+    }
+}
+
 /// The name of a VM in a store: `A–Z a–z 0–9 . _ + -`, beginning with a letter, a digit or `_`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -59,22 +69,6 @@ pub enum Which {
     Latest,
     /// The one with this id, else the only one whose id begins so.
     Id(String),
-}
-
-impl CheckpointName {
-    /// What the names of files next to a manifest end in.
-    pub(crate) const SIDECAR_EXTENSIONS: [&str; 2] = [".tags", ".working-set"];
-
-    /// The file of the checkpoint's manifest, relative to the store.
-    pub(crate) fn manifest_file(&self) -> String {
-        format!("checkpoints/{}/{}.json", self.vm, self.id)
-    }
-
-    /// The files next to the manifest that a checkpoint may have, relative to the store.
-    pub(crate) fn sidecar_files(&self) -> [String; 2] {
-        Self::SIDECAR_EXTENSIONS
-            .map(|extension| format!("checkpoints/{}/{}{extension}", self.vm, self.id))
-    }
 }
 
 impl VmName {
@@ -120,11 +114,7 @@ impl FromStr for VmName {
         } else {
             return Ok(Self(text.into()));
         };
-        Err(NameError {
-            text: text.chars().take(MAX_VM_BYTES).collect(),
-            what: "a VM name",
-            rule,
-        })
+        Err(NameError::new(text, "a VM name", rule))
     }
 }
 
@@ -140,11 +130,8 @@ impl FromStr for CheckpointId {
         if good {
             return Ok(Self(text.into()));
         }
-        Err(NameError {
-            text: text.chars().take(MAX_ID_BYTES).collect(),
-            what: "a checkpoint id",
-            rule: "ids are 1 to 64 of A–Z a–z 0–9 - and begin with a digit",
-        })
+        let rule = "ids are 1 to 64 of A–Z a–z 0–9 - and begin with a digit";
+        Err(NameError::new(text, "a checkpoint id", rule))
     }
 }
 

@@ -3,7 +3,6 @@
 //! They are the same in every kind of store.
 
 use std::fmt;
-use std::str::FromStr;
 
 use crate::digest::Digest;
 
@@ -54,15 +53,6 @@ impl ObjectName {
     /// The file's name in its directory.
     pub fn file_name(&self) -> String {
         format!("{}.{}", self.digest, self.kind.extension())
-    }
-
-    /// The object of `kind` in the file `file_name`, if it is the name of one.
-    pub(crate) fn from_file_name(kind: ObjectKind, file_name: &str) -> Option<Self> {
-        let stem = file_name
-            .strip_suffix(kind.extension())?
-            .strip_suffix('.')?;
-        let digest = Digest::from_str(stem).ok()?;
-        Some(Self { kind, digest })
     }
 }
 

@@ -155,7 +155,7 @@ impl Builder {
             kind: self.kind,
             digest: keys.object(&tail),
         };
-        self.upload.seal(name)?;
+        self.upload.seal(&name.key())?;
         Ok((name, length))
     }
 }

@@ -74,12 +74,12 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::backend::{Object, Upload};
+    use crate::backend::{Object, ReadRange, Upload};
     use crate::codec::{Codec, Decompressors};
     use crate::digest::{Keys, StoreKey};
     use crate::error::StoreError;
     use crate::limits::MAX_CODEC_OVERHEAD;
-    use crate::name::ObjectName;
+    use crate::name::Key;
 
     #[derive(Clone, Default)]
     struct Memory(Arc<Mutex<Vec<u8>>>);
@@ -90,7 +90,7 @@ mod tests {
             Ok(())
         }
 
-        fn seal(self: Box<Self>, _: ObjectName) -> Result<(), StoreError> {
+        fn seal(self: Box<Self>, _: &Key) -> Result<(), StoreError> {
             Ok(())
         }
     }
@@ -100,9 +100,11 @@ mod tests {
             self.0.lock().unwrap().len() as u64
         }
 
-        fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), StoreError> {
-            let start = usize::try_from(offset).unwrap();
-            buffer.copy_from_slice(&self.0.lock().unwrap()[start..start + buffer.len()]);
+        fn read(&self, ranges: &mut [ReadRange<'_>]) -> Result<(), StoreError> {
+            for ReadRange { offset, buffer } in ranges {
+                let start = usize::try_from(*offset).unwrap();
+                buffer.copy_from_slice(&self.0.lock().unwrap()[start..start + buffer.len()]);
+            }
             Ok(())
         }
     }

@@ -20,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 use vmferry::machine::{MachineState, SavedState};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
 
-use crate::backend::{Backend, Object, read_all};
+use crate::backend::{Backend, Hold, Object};
 use crate::codec::Decompressors;
 use crate::digest::Keys;
 use crate::error::StoreError;
@@ -76,7 +76,7 @@ impl ReadOptions {
 pub struct Checkpoint {
     manifest: Manifest,
     /// Keeps the checkpoint from being deleted.
-    _manifest_file: Box<dyn Object>,
+    _hold: Box<dyn Hold>,
     name: CheckpointName,
     backend: Arc<dyn Backend>,
     keys: Arc<Keys>,
@@ -105,15 +105,17 @@ impl Checkpoint {
         name: &CheckpointName,
         options: ReadOptions,
     ) -> Result<Self, StoreError> {
-        let file = name.manifest_file();
-        let Some(manifest_file) = backend.hold(name)? else {
-            return Err(StoreError::NoSuchCheckpoint {
-                vm: name.vm.clone(),
-                id: name.id.to_string(),
-                candidates: Vec::new(),
-            });
+        let key = name.manifest();
+        let no_such = || StoreError::NoSuchCheckpoint {
+            vm: name.vm.clone(),
+            id: name.id.to_string(),
+            candidates: Vec::new(),
         };
-        let json = read_all(&*manifest_file, &file, MAX_MANIFEST_BYTES)?;
+        // Held first: from here on the manifest is neither removed nor replaced.
+        let hold = backend.guard().hold(&key)?.ok_or_else(no_such)?;
+        let json = backend
+            .read(&key, MAX_MANIFEST_BYTES)?
+            .ok_or_else(no_such)?;
         let manifest = Manifest::parse(name, &json, &keys)?;
         let page_size = PageSize::new(manifest.ram.page_size)
             .ok_or(StoreError::Unreachable("a page size that was checked"))?;
@@ -121,7 +123,9 @@ impl Checkpoint {
             kind: ObjectKind::Map,
             digest: manifest.ram.map.digest,
         };
-        let map = PageMap::read(open_object(&*backend, map_name, name)?, &manifest, &keys)?;
+        let size = manifest.ram.map.size;
+        let map = open_object(&*backend, map_name, size, name)?;
+        let map = PageMap::read(map, &manifest, &keys)?;
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let frames = options.cache_bytes / largest_frame(&manifest);
         let checkpoint = Self {
@@ -135,7 +139,7 @@ impl Checkpoint {
             decompressors: Decompressors::default(),
             workers: options.workers.map_or_else(cores, NonZeroUsize::get),
             manifest,
-            _manifest_file: manifest_file,
+            _hold: hold,
             name: name.clone(),
             backend,
             keys,
@@ -159,19 +163,17 @@ impl Checkpoint {
             kind: ObjectKind::State,
             digest: reference.digest,
         };
-        let object = open_object(&*self.backend, name, &self.name)?;
+        let object = open_object(&*self.backend, name, reference.size, &self.name)?;
         DeviceState::read(&*object, reference, &self.keys)
     }
 
     /// Refuses a checkpoint of which a file is missing or has another length: that costs microseconds
     /// now, and a guest that has been started later.
     fn check_presence(&self) -> Result<(), StoreError> {
-        let packs = self.manifest.packs.iter();
-        let sizes = packs
-            .map(|pack| pack.size)
-            .chain([self.manifest.ram.map.size, self.manifest.state.size]);
-        for (object, size) in self.manifest.objects().into_iter().zip(sizes) {
-            let found = open_object(&*self.backend, object, &self.name)?.length();
+        let objects: Vec<_> = self.manifest.sizes().collect();
+        let keys: Vec<_> = objects.iter().map(|(object, _)| object.key()).collect();
+        for ((object, size), found) in objects.into_iter().zip(self.backend.lengths(&keys)?) {
+            let found = found.ok_or_else(|| missing(object, &self.name))?;
             if found != size {
                 let (expected, found) = (format!("{size} bytes"), format!("{found} bytes"));
                 return Err(StoreError::damaged(object, "length", expected, found));
@@ -194,7 +196,7 @@ impl Checkpoint {
         };
         let file = self.files.get_or(number, || {
             let name = pack_name(record);
-            open_object(&*self.backend, name, &self.name).map(Arc::from)
+            open_object(&*self.backend, name, record.size, &self.name).map(Arc::from)
         })?;
         if let Some(index) = index.get() {
             return Ok((index, file));
@@ -315,12 +317,15 @@ fn pack_name(record: &PackRecord) -> ObjectName {
 fn open_object(
     backend: &dyn Backend,
     object: ObjectName,
+    size: u64,
     named_by: &CheckpointName,
 ) -> Result<Box<dyn Object>, StoreError> {
-    backend.open(object)?.ok_or_else(|| StoreError::Missing {
-        object,
-        named_by: format!("checkpoint {named_by}"),
-    })
+    let opened = backend.open(&object.key(), size)?;
+    opened.ok_or_else(|| missing(object, named_by))
+}
+
+fn missing(object: ObjectName, named_by: &CheckpointName) -> StoreError {
+    StoreError::missing(object, format_args!("checkpoint {named_by}"))
 }
 
 /// About how many bytes the largest frames have: what they have on average, and some more.

@@ -49,8 +49,8 @@ impl Checkpoint {
     /// have been compared: those that [`Checkpoint::packed_pages`] counts.
     pub fn verify_with(&self, progress: &(dyn Fn(u64) + Sync)) -> VerifyReport {
         let mut report = VerifyReport::default();
-        for name in self.manifest.objects() {
-            let object = open_object(&*self.backend, name, &self.name);
+        for (name, size) in self.manifest.sizes() {
+            let object = open_object(&*self.backend, name, size, &self.name);
             if let Some(object) = report.note(object) {
                 report.note(check_header(&*object, name));
             }

@@ -1,19 +1,21 @@
-//! A store: create and open it, save, list, read and delete checkpoints.
+//! A store: create and open it, save, list and read checkpoints.
 
+mod remove;
 mod resolve;
 
-use std::collections::BTreeSet;
+pub use remove::{Deleted, Swept};
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::backend::{Backend, DirBackend, read_all};
+use crate::backend::{Backend, DirBackend};
 use crate::config::{Defaults, StoreConfig};
 use crate::digest::Keys;
 use crate::error::StoreError;
-use crate::limits::MAX_MANIFEST_BYTES;
+use crate::limits::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::Manifest;
-use crate::name::{CheckpointName, CheckpointRef, ObjectName, VmName};
+use crate::name::{CheckpointName, CheckpointRef, Folder, Key, VmName};
 use crate::reader::{Checkpoint, ReadOptions};
 use crate::writer::{SaveOptions, Writer};
 use resolve::resolve;
@@ -31,32 +33,8 @@ pub struct Store {
 pub struct Listed {
     /// Its name.
     pub name: CheckpointName,
-    /// What it is, or why that cannot be told.
+    /// What it is, or why that is not known.
     pub manifest: Result<Manifest, StoreError>,
-}
-
-/// What a deletion removed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Deleted {
-    /// Objects that nothing else needs.
-    pub objects: Vec<ObjectName>,
-    /// Checkpoints whose manifests cannot be read: because it is not known what they need, no object was
-    /// removed. Empty if all is well.
-    pub unreadable: Vec<CheckpointName>,
-}
-
-/// What a sweep removed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Swept {
-    /// Objects that no manifest names.
-    pub objects: Vec<ObjectName>,
-    /// Saves whose process died.
-    pub sessions: usize,
-    /// Checkpoints whose manifests cannot be read: because it is not known what they need, no object was
-    /// removed. Empty if all is well.
-    pub unreadable: Vec<CheckpointName>,
 }
 
 impl Store {
@@ -66,16 +44,19 @@ impl Store {
     /// There is a store already, or other files; or the environment does not let us write.
     pub fn create(path: impl AsRef<Path>, defaults: Defaults) -> Result<Self, StoreError> {
         let config = StoreConfig::generate(defaults)?;
-        Self::create_with(DirBackend::new(path.as_ref()), &config)
+        Self::create_with(Arc::new(DirBackend::new(path.as_ref())), &config)
     }
 
-    /// Creates a store with a given configuration.
+    /// Creates a store in any kind of place, with a given configuration.
     ///
     /// # Errors
     /// As [`Store::create`].
-    pub fn create_with(backend: DirBackend, config: &StoreConfig) -> Result<Self, StoreError> {
-        backend.create(&config.to_json()?)?;
-        Self::with_backend(Arc::new(backend))
+    pub fn create_with(
+        backend: Arc<dyn Backend>,
+        config: &StoreConfig,
+    ) -> Result<Self, StoreError> {
+        backend.create(&Key::store_file(), &config.to_json()?)?;
+        Self::with_backend(backend)
     }
 
     /// Opens the store in a directory.
@@ -96,7 +77,7 @@ impl Store {
             result => return result,
         }
         match Self::create(&path, Defaults::default()) {
-            // Somebody else was faster.
+            // Another process was faster.
             Err(StoreError::CannotCreate { .. }) => Self::open(&path),
             result => result,
         }
@@ -107,7 +88,12 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn with_backend(backend: Arc<dyn Backend>) -> Result<Self, StoreError> {
-        let config = StoreConfig::parse(&backend.config()?)?;
+        let Some(config) = backend.read(&Key::store_file(), MAX_CONFIG_BYTES)? else {
+            return Err(StoreError::NotAStore {
+                path: backend.location(),
+            });
+        };
+        let config = StoreConfig::parse(&config)?;
         let keys = Arc::new(config.keys());
         Ok(Self {
             backend,
@@ -141,7 +127,8 @@ impl Store {
     /// # Errors
     /// The store could not be read.
     pub fn names(&self) -> Result<Vec<CheckpointName>, StoreError> {
-        let mut names = self.backend.checkpoints()?;
+        let keys = self.backend.list(Folder::Checkpoints)?;
+        let mut names: Vec<_> = keys.iter().filter_map(Key::checkpoint).collect();
         names.sort();
         Ok(names)
     }
@@ -196,93 +183,17 @@ impl Store {
         }
     }
 
-    /// Deletes a checkpoint and what no other checkpoint needs.
-    ///
-    /// # Errors
-    /// It is not there, somebody reads it, or the environment does not let us write.
-    pub fn delete(&self, name: &CheckpointName) -> Result<Deleted, StoreError> {
-        let mut removal = self.backend.exclusive()?;
-        // A manifest that cannot be read can be deleted, but what it named is left to a sweep.
-        let ours = match self.manifest(name) {
-            Ok(None) => return Err(self.no_such(name)?),
-            Ok(Some(manifest)) => manifest.objects(),
-            Err(error @ StoreError::Io { .. }) => return Err(error),
-            Err(_) => Vec::new(),
-        };
-        let (needed, unreadable) = self.needed(Some(name))?;
-        removal.remove_checkpoint(name)?;
-        let mut deleted = Deleted {
-            objects: Vec::new(),
-            unreadable,
-        };
-        if deleted.unreadable.is_empty() {
-            let ours: BTreeSet<ObjectName> = ours.into_iter().collect();
-            for object in ours.difference(&needed) {
-                removal.remove_object(*object)?;
-                deleted.objects.push(*object);
-            }
-        }
-        Ok(deleted)
-    }
-
-    /// Removes what crashes left behind: objects that no manifest names, and temporary files.
-    ///
-    /// # Errors
-    /// The environment does not let us.
-    pub fn sweep(&self) -> Result<Swept, StoreError> {
-        let mut removal = self.backend.exclusive()?;
-        let sessions = removal.remove_stale_sessions()?;
-        removal.remove_stray_sidecars()?;
-        let (needed, unreadable) = self.needed(None)?;
-        let mut swept = Swept {
-            objects: Vec::new(),
-            sessions,
-            unreadable,
-        };
-        if swept.unreadable.is_empty() {
-            for object in self.backend.objects()? {
-                if !needed.contains(&object) {
-                    removal.remove_object(object)?;
-                    swept.objects.push(object);
-                }
-            }
-        }
-        Ok(swept)
-    }
-
     #[cfg(test)]
     pub(crate) fn backend(&self) -> &dyn Backend {
         &*self.backend
     }
 
-    /// Every object that a manifest names, but for that of `except`; and the checkpoints whose manifest
-    /// cannot be read.
-    fn needed(
-        &self,
-        except: Option<&CheckpointName>,
-    ) -> Result<(BTreeSet<ObjectName>, Vec<CheckpointName>), StoreError> {
-        let mut needed = BTreeSet::new();
-        let mut unreadable = Vec::new();
-        for name in self.names()? {
-            if Some(&name) == except {
-                continue;
-            }
-            match self.manifest(&name) {
-                Ok(None) => {}
-                Ok(Some(manifest)) => needed.extend(manifest.objects()),
-                Err(_) => unreadable.push(name),
-            }
-        }
-        Ok((needed, unreadable))
-    }
-
     /// A checkpoint's manifest; `None` if there is no such checkpoint.
     fn manifest(&self, name: &CheckpointName) -> Result<Option<Manifest>, StoreError> {
-        let Some(file) = self.backend.manifest(name)? else {
-            return Ok(None);
-        };
-        let json = read_all(&*file, &name.manifest_file(), MAX_MANIFEST_BYTES)?;
-        Manifest::parse(name, &json, &self.keys).map(Some)
+        match self.backend.read(&name.manifest(), MAX_MANIFEST_BYTES)? {
+            Some(json) => Manifest::parse(name, &json, &self.keys).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The error that says what there is in place of `name`.

@@ -25,7 +25,7 @@ use crate::error::StoreError;
 use crate::limits::{MAX_BLOCKS, MAX_FRAME_PAGES, MAX_IDSTR_BYTES, MAX_PAGES};
 use crate::manifest::{BlockRecord, Manifest, PageCounts, RamRecord, Statistics};
 use crate::map::{MemoryMap, Recorded, write_map};
-use crate::name::{CheckpointId, CheckpointName, VmName};
+use crate::name::{CheckpointId, CheckpointName, ObjectName, VmName};
 use crate::state::StateWriter;
 use packer::Packed;
 use pipeline::{Frame, Parameters, Pipeline};
@@ -195,8 +195,9 @@ impl Writer {
             labels: details.labels,
         };
         let json = manifest.to_json(&self.keys)?;
+        let objects: Vec<_> = manifest.objects().iter().map(ObjectName::key).collect();
         self.session
-            .commit(&manifest.objects(), &self.name, &json)?;
+            .publish(&objects, &self.name.manifest(), &json)?;
         Ok(manifest)
     }
 

@@ -4,6 +4,8 @@
 //! synced before a manifest that relies on them is, and a manifest is gone before what it names is
 //! removed. Section 10 of `docs/format.md` is this file in prose.
 
+mod layout;
+mod object;
 mod removal;
 mod root;
 mod session;
@@ -12,14 +14,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::files::{Files, Lock, Locked, RealFiles};
-use super::{Backend, Object, Removal, Session, read_all};
-use crate::config::CONFIG_FILE;
+use super::files::{Files, Lock, Locked, OpenFile, RealFiles};
+use super::{Backend, Guard, Hold, Object, Removal, Session, too_long};
 use crate::error::StoreError;
-use crate::limits::MAX_CONFIG_BYTES;
-use crate::name::{CheckpointId, CheckpointName, ObjectKind, ObjectName, VmName};
+use crate::name::{Folder, Key};
+use layout::{LOCK, TEMPORARY, staged_name};
+use object::DirObject;
 use removal::DirRemoval;
-use root::{CHECKPOINTS, LOCK, MANIFEST_EXTENSION, Root, TEMPORARY};
+use root::Root;
 use session::DirSession;
 
 /// A directory on a local file system.
@@ -42,40 +44,6 @@ impl DirBackend {
         }
     }
 
-    /// Lays out a store in the directory, with `config` as its store file.
-    ///
-    /// # Errors
-    /// There is one already, or other files; or the environment does not let us write.
-    pub fn create(&self, config: &[u8]) -> Result<(), StoreError> {
-        let root = &self.root;
-        let top = [LOCK, CHECKPOINTS, TEMPORARY, CONFIG_FILE];
-        let ours = |name: &String| {
-            top.contains(&name.as_str())
-                || ObjectKind::ALL.iter().any(|kind| kind.directory() == name)
-        };
-        root.make_dir(&root.path)?;
-        let present = root.read_dir(&root.path)?;
-        if let Some(alien) = present.iter().find(|name| !ours(name)) {
-            return Err(self.cannot_create(format!("it is not empty: '{alien}' is in it")));
-        }
-        root.make_file(LOCK)?;
-        let _lock = root.lock(LOCK, Lock::Exclusive)?;
-        if root.exists(CONFIG_FILE)? {
-            return Err(self.cannot_create("there is a store already".into()));
-        }
-        root.make_dirs()?;
-        let temporary = root.path.join(TEMPORARY).join(CONFIG_FILE);
-        root.remove_if_there(&temporary)?;
-        root.write_file(&temporary, config)?;
-        root.rename(&temporary, &root.path.join(CONFIG_FILE))?;
-        root.sync_dir(&root.path)?;
-        // The directory itself is a name in another one.
-        match root.path.parent() {
-            Some(parent) if parent != Path::new("") => root.sync_dir(parent),
-            _ => Ok(()),
-        }
-    }
-
     fn cannot_create(&self, reason: String) -> StoreError {
         StoreError::CannotCreate {
             path: self.location(),
@@ -89,13 +57,77 @@ impl Backend for DirBackend {
         self.root.path.display().to_string()
     }
 
-    fn config(&self) -> Result<Vec<u8>, StoreError> {
-        match self.root.open(&self.root.path.join(CONFIG_FILE))? {
-            Some(file) => read_all(&*file, CONFIG_FILE, MAX_CONFIG_BYTES),
-            None => Err(StoreError::NotAStore {
-                path: self.location(),
-            }),
+    fn create(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
+        let root = &self.root;
+        let ours = |name: &str| {
+            [LOCK, TEMPORARY, key.as_str()].contains(&name)
+                || Folder::ALL.iter().any(|folder| folder.as_str() == name)
+        };
+        root.make_dir(&root.path)?;
+        let present = root.read_dir(&root.path)?;
+        if let Some(alien) = present.iter().find(|name| !ours(name)) {
+            return Err(self.cannot_create(format!("it is not empty: '{alien}' is in it")));
         }
+        root.make_file(LOCK)?;
+        let _lock = root.lock(LOCK, Lock::Exclusive)?;
+        if root.length(&root.path_of(key))?.is_some() {
+            return Err(self.cannot_create("there is a store already".into()));
+        }
+        root.make_dirs()?;
+        let temporary = root.path.join(TEMPORARY).join(staged_name(key));
+        root.remove_if_there(&temporary)?;
+        root.write_file(&temporary, content)?;
+        root.rename(&temporary, &root.path_of(key))?;
+        root.sync_dir(&root.path)?;
+        // The directory itself is a name in another one.
+        match root.path.parent() {
+            Some(parent) if parent != Path::new("") => root.sync_dir(parent),
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&self, key: &Key, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.root.path_of(key);
+        let Some(file) = self.root.open(&path)? else {
+            return Ok(None);
+        };
+        let length = file
+            .length()
+            .map_err(|error| self.root.error("look at", &path, error))?;
+        let Some(in_memory) = usize::try_from(length).ok().filter(|_| length <= limit) else {
+            return Err(too_long(key, limit, length));
+        };
+        let mut content = vec![0; in_memory];
+        DirObject { file, path, length }.read_exact_at(&mut content, 0)?;
+        Ok(Some(content))
+    }
+
+    fn open(&self, key: &Key, length: u64) -> Result<Option<Box<dyn Object>>, StoreError> {
+        let path = self.root.path_of(key);
+        let file = self.root.open(&path)?;
+        Ok(file.map(|file| Box::new(DirObject { file, path, length }) as Box<dyn Object>))
+    }
+
+    fn lengths(&self, keys: &[Key]) -> Result<Vec<Option<u64>>, StoreError> {
+        let length = |key| self.root.length(&self.root.path_of(key));
+        keys.iter().map(length).collect()
+    }
+
+    fn list(&self, folder: Folder) -> Result<Vec<Key>, StoreError> {
+        let name = folder.as_str();
+        let top = self.root.path.join(name);
+        let mut keys = Vec::new();
+        for file in self.root.read_dir(&top)? {
+            match folder {
+                Folder::Objects(_) => keys.extend(format!("{name}/{file}").parse()),
+                Folder::Checkpoints => {
+                    for inner in self.root.read_dir(&top.join(&file))? {
+                        keys.extend(format!("{name}/{file}/{inner}").parse());
+                    }
+                }
+            }
+        }
+        Ok(keys)
     }
 
     fn begin(&self) -> Result<Arc<dyn Session>, StoreError> {
@@ -109,49 +141,16 @@ impl Backend for DirBackend {
         Ok(Arc::new(DirSession::begin(root)?))
     }
 
-    fn open(&self, name: ObjectName) -> Result<Option<Box<dyn Object>>, StoreError> {
-        self.root.open(&self.root.object(name))
+    fn guard(&self) -> &dyn Guard {
+        self
     }
+}
 
-    fn objects(&self) -> Result<Vec<ObjectName>, StoreError> {
-        let mut objects = Vec::new();
-        for kind in ObjectKind::ALL {
-            let names = self.root.read_dir(&self.root.path.join(kind.directory()))?;
-            objects.extend(
-                names
-                    .iter()
-                    .filter_map(|name| ObjectName::from_file_name(kind, name)),
-            );
-        }
-        Ok(objects)
-    }
-
-    fn checkpoints(&self) -> Result<Vec<CheckpointName>, StoreError> {
-        let directory = self.root.path.join(CHECKPOINTS);
-        let mut checkpoints = Vec::new();
-        for vm in self.root.read_dir(&directory)? {
-            let Ok(name) = vm.parse::<VmName>() else {
-                continue;
-            };
-            for file in self.root.read_dir(&directory.join(&vm))? {
-                let id = file.strip_suffix(MANIFEST_EXTENSION);
-                if let Some(Ok(id)) = id.map(str::parse::<CheckpointId>) {
-                    let vm = name.clone();
-                    checkpoints.push(CheckpointName { vm, id });
-                }
-            }
-        }
-        Ok(checkpoints)
-    }
-
-    fn manifest(&self, name: &CheckpointName) -> Result<Option<Box<dyn Object>>, StoreError> {
-        self.root.open(&self.root.manifest(name))
-    }
-
-    fn hold(&self, name: &CheckpointName) -> Result<Option<Box<dyn Object>>, StoreError> {
-        let path = self.root.manifest(name);
+impl Guard for DirBackend {
+    fn hold(&self, key: &Key) -> Result<Option<Box<dyn Hold>>, StoreError> {
+        let path = self.root.path_of(key);
         match self.root.files.lock(&path, Lock::Shared) {
-            Ok(Locked::Held(file)) => Ok(Some(Box::new(self.root.object_file(file, &path)?))),
+            Ok(Locked::Held(file)) => Ok(Some(Box::new(DirHold { _locked: file }))),
             Ok(Locked::Busy) => Err(StoreError::Unreachable("a shared lock that waits was busy")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.root.error("open", &path, error)),
@@ -165,3 +164,10 @@ impl Backend for DirBackend {
         Ok(Box::new(DirRemoval::new(Arc::clone(&self.root), lock)))
     }
 }
+
+/// A file that is locked together with other readers.
+struct DirHold {
+    _locked: Box<dyn OpenFile>,
+}
+
+impl Hold for DirHold {}

@@ -1,19 +1,17 @@
-//! Removing and replacing manifests, and removing objects and what dead saves left.
+//! Removing and replacing files, and removing what dead saves left.
 //!
 //! The invariants: an object is removed only when the manifests that named it are durably gone; and a
 //! manifest that somebody reads keeps its name, so that the next one who removes finds the reader's lock.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
-use super::root::{CHECKPOINTS, MANIFEST_EXTENSION, Root, TEMPORARY};
-use crate::backend::Removal;
+use super::layout::{REPLACEMENT, TEMPORARY};
+use super::root::Root;
 use crate::backend::files::{Lock, Locked, OpenFile};
+use crate::backend::{Outcome, Removal};
 use crate::error::StoreError;
-use crate::name::{CheckpointId, CheckpointName, ObjectName, VmName};
-
-/// The name, in the temporary directory, of a manifest that is to replace another one. A sweep removes it.
-const REPLACEMENT: &str = "replacement.json";
+use crate::name::{Folder, Key};
 
 pub(super) struct DirRemoval {
     root: Arc<Root>,
@@ -38,100 +36,75 @@ impl DirRemoval {
             _lock: lock,
         }
     }
-}
 
-impl DirRemoval {
-    /// Locks the manifest of a checkpoint that nobody reads. The lock is on the file, not on its name: it must
-    /// be held until the name is gone, or is that of another file.
-    fn lock_unread(&self, name: &CheckpointName) -> Result<Box<dyn OpenFile>, StoreError> {
-        let path = self.root.manifest(name);
-        let locked = self.root.files.lock(&path, Lock::TryExclusive);
-        match locked.map_err(|error| self.root.error("lock", &path, error))? {
-            Locked::Held(lock) => Ok(lock),
-            Locked::Busy => Err(StoreError::InUse {
-                checkpoint: name.clone(),
-            }),
+    /// Syncs the directories of all manifests, once.
+    fn make_removals_durable(&mut self) -> Result<(), StoreError> {
+        if self.removals == Removals::Durable {
+            return Ok(());
         }
+        let checkpoints = self.root.path.join(Folder::Checkpoints.as_str());
+        for name in self.root.read_dir(&checkpoints)? {
+            // Other names are not of the store.
+            if name.parse::<Key>().is_ok() {
+                self.root.sync_dir(&checkpoints.join(name))?;
+            }
+        }
+        self.removals = Removals::Durable;
+        Ok(())
     }
 
-    fn directory_of(&self, vm: &VmName) -> PathBuf {
-        self.root.path.join(CHECKPOINTS).join(vm.as_str())
+    /// Removes the directory of a VM once nothing is in it.
+    fn remove_empty_parent(&self, path: &Path) {
+        let checkpoints = self.root.path.join(Folder::Checkpoints.as_str());
+        let parent = path.parent().filter(|parent| *parent != checkpoints);
+        if let Some(parent) = parent.filter(|parent| parent.starts_with(&checkpoints)) {
+            // Not empty: there are other files of this VM.
+            let _ = self.root.files.remove_dir(parent);
+        }
     }
 }
 
 impl Removal for DirRemoval {
-    fn remove_checkpoint(&mut self, name: &CheckpointName) -> Result<(), StoreError> {
-        let _lock = self.lock_unread(name)?;
-        self.root.remove_if_there(&self.root.manifest(name))?;
-        let directory = self.directory_of(&name.vm);
-        self.root.sync_dir(&directory)?;
-        for file in name.sidecar_files() {
-            self.root.remove_if_there(&self.root.path.join(file))?;
-        }
-        // Not empty: there are other checkpoints of this VM.
-        let _ = self.root.files.remove_dir(&directory);
-        Ok(())
+    fn remove(&mut self, key: &Key) -> Result<Outcome, StoreError> {
+        let path = self.root.path_of(key);
+        // The lock is on the file, not on its name: it is held until the name is gone.
+        let locked = self.root.files.lock(&path, Lock::TryExclusive);
+        let locked = locked.map_err(|error| self.root.error("lock", &path, error))?;
+        let Locked::Held(_lock) = locked else {
+            return Ok(Outcome::Held);
+        };
+        self.root.remove_if_there(&path)?;
+        self.root.sync_parent(key)?;
+        self.remove_empty_parent(&path);
+        Ok(Outcome::Done)
     }
 
-    fn replace_checkpoint(
-        &mut self,
-        name: &CheckpointName,
-        objects: &[ObjectName],
-        manifest: &[u8],
-    ) -> Result<(), StoreError> {
-        let _lock = self.lock_unread(name)?;
-        for object in objects {
-            if self.root.open(&self.root.object(*object))?.is_none() {
-                return Err(StoreError::Missing {
-                    object: *object,
-                    named_by: format!("the new manifest of {name}"),
-                });
-            }
-        }
+    fn replace(&mut self, key: &Key, content: &[u8]) -> Result<Outcome, StoreError> {
+        let path = self.root.path_of(key);
+        // Locked until the name is that of the new file: a reader who comes meanwhile waits, and then opens
+        // the new one.
+        let locked = self.root.files.lock(&path, Lock::TryExclusive);
+        let locked = locked.map_err(|error| self.root.error("lock", &path, error))?;
+        let Locked::Held(_lock) = locked else {
+            return Ok(Outcome::Held);
+        };
         let staged = self.root.path.join(TEMPORARY).join(REPLACEMENT);
         self.root.remove_if_there(&staged)?;
-        self.root.write_file(&staged, manifest)?;
-        self.root.rename(&staged, &self.root.manifest(name))?;
-        self.root.sync_dir(&self.directory_of(&name.vm))
+        self.root.write_file(&staged, content)?;
+        self.root.rename(&staged, &path)?;
+        self.root.sync_parent(key)?;
+        Ok(Outcome::Done)
     }
 
-    fn remove_object(&mut self, name: ObjectName) -> Result<(), StoreError> {
-        if self.removals == Removals::Unsure {
-            let checkpoints = self.root.path.join(CHECKPOINTS);
-            let names = self.root.read_dir(&checkpoints)?;
-            for vm in names.iter().filter(|name| name.parse::<VmName>().is_ok()) {
-                self.root.sync_dir(&checkpoints.join(vm))?;
-            }
-            self.removals = Removals::Durable;
-        }
-        self.root.remove_if_there(&self.root.object(name))
+    fn discard(&mut self, key: &Key) -> Result<(), StoreError> {
+        self.make_removals_durable()?;
+        let path = self.root.path_of(key);
+        self.root.remove_if_there(&path)?;
+        self.remove_empty_parent(&path);
+        Ok(())
     }
 
     fn remove_stale_sessions(&mut self) -> Result<usize, StoreError> {
         self.root.remove_stale_sessions()
-    }
-
-    fn remove_stray_sidecars(&mut self) -> Result<(), StoreError> {
-        let checkpoints = self.root.path.join(CHECKPOINTS);
-        for vm in self.root.read_dir(&checkpoints)? {
-            if vm.parse::<VmName>().is_err() {
-                continue;
-            }
-            let directory = checkpoints.join(vm);
-            let files = self.root.read_dir(&directory)?;
-            for file in &files {
-                let mut extensions = CheckpointName::SIDECAR_EXTENSIONS.iter();
-                let Some(id) = extensions.find_map(|extension| file.strip_suffix(extension)) else {
-                    continue;
-                };
-                let manifest = format!("{id}{MANIFEST_EXTENSION}");
-                if id.parse::<CheckpointId>().is_ok() && !files.contains(&manifest) {
-                    self.root.remove_if_there(&directory.join(file))?;
-                }
-            }
-            // Not empty: there are checkpoints of this VM.
-            let _ = self.root.files.remove_dir(&directory);
-        }
-        Ok(())
     }
 }

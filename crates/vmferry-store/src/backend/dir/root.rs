@@ -4,16 +4,10 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::backend::Object;
+use super::layout::{LEASE_EXTENSION, TEMPORARY, path_of};
 use crate::backend::files::{Files, Lock, Locked, OpenFile};
 use crate::error::StoreError;
-use crate::name::{CheckpointName, ObjectKind, ObjectName};
-
-pub(super) const LOCK: &str = "lock";
-pub(super) const CHECKPOINTS: &str = "checkpoints";
-pub(super) const TEMPORARY: &str = "tmp";
-pub(super) const LEASE_EXTENSION: &str = ".lease";
-pub(super) const MANIFEST_EXTENSION: &str = ".json";
+use crate::name::{Folder, Key};
 
 /// A store's directory.
 #[derive(Debug)]
@@ -23,12 +17,9 @@ pub(super) struct Root {
 }
 
 impl Root {
-    pub(super) fn object(&self, name: ObjectName) -> PathBuf {
-        self.path.join(name.kind.directory()).join(name.file_name())
-    }
-
-    pub(super) fn manifest(&self, name: &CheckpointName) -> PathBuf {
-        self.path.join(name.manifest_file())
+    /// The file of a key.
+    pub(super) fn path_of(&self, key: &Key) -> PathBuf {
+        path_of(&self.path, key)
     }
 
     pub(super) fn error(&self, action: &'static str, path: &Path, error: io::Error) -> StoreError {
@@ -48,31 +39,22 @@ impl Root {
         .map_err(|error| self.error("lock", &path, error))
     }
 
-    pub(super) fn open(&self, path: &Path) -> Result<Option<Box<dyn Object>>, StoreError> {
+    /// Opens a file for reading; `None` if it is not there.
+    pub(super) fn open(&self, path: &Path) -> Result<Option<Box<dyn OpenFile>>, StoreError> {
         match self.files.open(path) {
-            Ok(file) => Ok(Some(Box::new(self.object_file(file, path)?))),
+            Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.error("open", path, error)),
         }
     }
 
-    pub(super) fn object_file(
-        &self,
-        file: Box<dyn OpenFile>,
-        path: &Path,
-    ) -> Result<DirObject, StoreError> {
-        let length = file
-            .length()
-            .map_err(|error| self.error("look at", path, error))?;
-        Ok(DirObject {
-            file,
-            path: path.into(),
-            length,
-        })
-    }
-
-    pub(super) fn exists(&self, name: &str) -> Result<bool, StoreError> {
-        Ok(self.open(&self.path.join(name))?.is_some())
+    /// The length of a file; `None` if it is not there.
+    pub(super) fn length(&self, path: &Path) -> Result<Option<u64>, StoreError> {
+        match self.files.length(path) {
+            Ok(length) => Ok(Some(length)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.error("look at", path, error)),
+        }
     }
 
     /// Makes an empty file unless it is there.
@@ -93,14 +75,33 @@ impl Root {
         }
     }
 
-    /// Makes the directories of a store that are not there; syncing is left to who puts something
-    /// durable into them.
+    /// Makes the directories of a store that are not there; they are synced when something durable is put
+    /// into them.
     pub(super) fn make_dirs(&self) -> Result<(), StoreError> {
-        let kinds = ObjectKind::ALL.map(ObjectKind::directory);
-        for directory in kinds.into_iter().chain([CHECKPOINTS, TEMPORARY]) {
+        for directory in Folder::ALL.map(Folder::as_str) {
             self.make_dir(&self.path.join(directory))?;
         }
+        self.make_dir(&self.path.join(TEMPORARY))
+    }
+
+    /// Makes the directories above a file that are not there, and syncs them.
+    pub(super) fn make_parents(&self, key: &Key) -> Result<(), StoreError> {
+        let mut above = self.path.clone();
+        for directory in parents(key) {
+            let made = above.join(directory);
+            self.make_dir(&made)?;
+            self.sync_dir(&above)?;
+            above = made;
+        }
         Ok(())
+    }
+
+    /// Syncs the directory that a file is in.
+    pub(super) fn sync_parent(&self, key: &Key) -> Result<(), StoreError> {
+        match self.path_of(key).parent() {
+            Some(parent) => self.sync_dir(parent),
+            None => Ok(()),
+        }
     }
 
     /// Writes and syncs a new file.
@@ -164,7 +165,7 @@ impl Root {
     }
 
     /// Removes the sessions whose lease nobody holds. The caller holds the store's lock exclusively:
-    /// so no session is just being made.
+    /// so no session is being made.
     pub(super) fn remove_stale_sessions(&self) -> Result<usize, StoreError> {
         let temporary = self.path.join(TEMPORARY);
         let names = self.read_dir(&temporary)?;
@@ -192,26 +193,8 @@ impl Root {
     }
 }
 
-pub(super) struct DirObject {
-    file: Box<dyn OpenFile>,
-    path: PathBuf,
-    length: u64,
-}
-
-impl Object for DirObject {
-    fn length(&self) -> u64 {
-        self.length
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), StoreError> {
-        match self.file.read_exact_at(buffer, offset) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                let wanted = format!("{} bytes", buffer.len());
-                let path = self.path.display();
-                Err(StoreError::damaged(path, "length", wanted, "the end of the file").at(offset))
-            }
-            Err(error) => Err(StoreError::io("read", self.path.display(), error)),
-        }
-    }
+/// The directories above a file, from the top on.
+fn parents(key: &Key) -> impl Iterator<Item = &str> {
+    let count = key.components().count();
+    key.components().take(count - 1)
 }

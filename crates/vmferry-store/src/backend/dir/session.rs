@@ -1,19 +1,21 @@
 //! A save in a directory: files under temporary names, renamed when all of them are durable.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::root::{CHECKPOINTS, LEASE_EXTENSION, LOCK, Root, TEMPORARY};
+use super::layout::{LEASE_EXTENSION, LOCK, TEMPORARY, staged_name};
+use super::root::Root;
 use crate::backend::files::{Lock, Locked, NewFile, OpenFile};
 use crate::backend::{Session, Upload};
 use crate::error::StoreError;
 use crate::hex::to_hex;
-use crate::name::{CheckpointName, ObjectKind, ObjectName};
+use crate::name::Key;
 use crate::random::random_bytes;
 
-/// A save: a directory of its own, marked as alive by a lock on a file beside it.
+/// A save: a directory of its own, marked as alive by a lock on a file next to it.
 pub(super) struct DirSession {
     shared: Arc<SessionDir>,
     next: AtomicU32,
@@ -68,45 +70,35 @@ impl Session for DirSession {
         }))
     }
 
-    fn commit(
-        &self,
-        objects: &[ObjectName],
-        name: &CheckpointName,
-        manifest: &[u8],
-    ) -> Result<(), StoreError> {
+    fn publish(&self, objects: &[Key], head: &Key, content: &[u8]) -> Result<(), StoreError> {
         let root = &self.shared.root;
-        let staged = self.shared.directory.join("manifest.json");
-        root.write_file(&staged, manifest)?;
-        let mut objects = objects.to_vec();
-        objects.sort();
-        objects.dedup();
+        let staged_head = self.shared.staged(head);
+        root.write_file(&staged_head, content)?;
 
         let _lock = root.lock(LOCK, Lock::Shared)?;
-        for kind in ObjectKind::ALL {
-            let mut renamed = false;
-            for object in objects.iter().filter(|object| object.kind == kind) {
-                let staged = self.shared.directory.join(object.file_name());
-                if root.files.open(&staged).is_ok() {
-                    root.rename(&staged, &root.object(*object))?;
-                    renamed = true;
-                } else if self.shared.root.open(&root.object(*object))?.is_none() {
-                    return Err(StoreError::Missing {
-                        object: *object,
-                        named_by: format!("the save of {}", name.vm),
-                    });
-                }
-            }
-            if renamed {
-                root.sync_dir(&root.path.join(kind.directory()))?;
+        let mut changed = BTreeSet::new();
+        for key in objects.iter().collect::<BTreeSet<_>>() {
+            let (staged, path) = (self.shared.staged(key), root.path_of(key));
+            if root.length(&staged)?.is_some() {
+                root.rename(&staged, &path)?;
+                changed.extend(path.parent().map(Path::to_path_buf));
+            } else if root.length(&path)?.is_none() {
+                return Err(StoreError::missing(key, head));
             }
         }
-        let checkpoints = root.path.join(CHECKPOINTS);
-        let directory = checkpoints.join(name.vm.as_str());
-        root.make_dir(&directory)?;
-        root.sync_dir(&checkpoints)?;
-        root.sync_dir(&root.path)?;
-        root.rename(&staged, &root.manifest(name))?;
-        root.sync_dir(&directory)
+        for directory in changed {
+            root.sync_dir(&directory)?;
+        }
+        root.make_parents(head)?;
+        root.rename(&staged_head, &root.path_of(head))?;
+        root.sync_parent(head)
+    }
+}
+
+impl SessionDir {
+    /// Where a file is until it is published.
+    fn staged(&self, key: &Key) -> PathBuf {
+        self.directory.join(staged_name(key))
     }
 }
 
@@ -132,12 +124,12 @@ impl Upload for DirUpload {
             .map_err(|error| root.error("write", &self.path, error))
     }
 
-    fn seal(mut self: Box<Self>, name: ObjectName) -> Result<(), StoreError> {
+    fn seal(mut self: Box<Self>, key: &Key) -> Result<(), StoreError> {
         let root = &self.session.root;
         self.file
             .sync()
             .map_err(|error| root.error("sync", &self.path, error))?;
-        root.rename(&self.path, &self.session.directory.join(name.file_name()))
+        root.rename(&self.path, &self.session.staged(key))
     }
 }
 
