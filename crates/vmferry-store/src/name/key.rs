@@ -12,7 +12,8 @@ use crate::digest::Digest;
 /// The store file.
 pub(crate) const STORE_FILE: &str = "vmferry-store.json";
 
-const MAX_KEY_BYTES: usize = 512;
+/// A key is also the name of one file, while that is written.
+const MAX_KEY_BYTES: usize = 255;
 const CHECKPOINTS: &str = "checkpoints";
 const MANIFEST: &str = ".json";
 const TAGS: &str = ".tags";
@@ -170,7 +171,7 @@ mod tests {
         ] {
             assert!(bad.parse::<Key>().is_err(), "{bad:?}");
         }
-        assert!("x".repeat(513).parse::<Key>().is_err());
+        assert!("x".repeat(256).parse::<Key>().is_err());
     }
 
     #[test]

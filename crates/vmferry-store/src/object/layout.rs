@@ -9,7 +9,7 @@ pub(super) const FOOTER_MAGIC: [u8; 8] = *b"yrrefmv\n";
 /// Length of an object's header.
 pub(crate) const HEADER_BYTES: u64 = size_of::<Header>() as u64;
 
-/// Whoever does not know this region's kind must refuse the object.
+/// A reader that does not know this region's kind must refuse the object.
 pub(super) const FLAG_CRITICAL: u32 = 1;
 /// The region's digest is over its bytes.
 pub(super) const FLAG_DIRECT: u32 = 2;
