@@ -10,9 +10,10 @@ use vmferry::load::Visitor;
 use vmferry::machine::{DeviceSection, Phase, Split};
 use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlock};
 
+use crate::backend::DirBackend;
 use crate::backend::sim::{SimFiles, Stop};
-use crate::backend::{DirBackend, Outcome};
 use crate::config::StoreConfig;
+use crate::digest::Digest;
 use crate::{
     CheckpointName, Defaults, Details, Manifest, ReadOptions, SaveOptions, Store, StoreError,
 };
@@ -250,9 +251,7 @@ fn a_crash_while_a_manifest_is_replaced_leaves_the_old_or_the_new_one() {
             let store = open(files)?;
             let mut manifest = store.inspect(&names[0])?;
             manifest.labels.extend([("new".into(), "yes".into())]);
-            let json = manifest.to_json(&store.config().keys())?;
-            let mut removal = store.backend().guard().exclusive()?;
-            removal.replace(&names[0].manifest(), &json)
+            store.replace(&manifest)
         },
         |result, files| {
             outlives_a_sweep_and_a_power_failure(&files.after_kill());
@@ -271,21 +270,23 @@ fn the_hold_of_a_reader_outlives_attempts_to_replace_its_manifest() {
     let store = open(&files).unwrap();
     let mut manifest = store.inspect(&names[0]).unwrap();
     manifest.labels.extend([("new".into(), "yes".into())]);
-    let json = manifest.to_json(&store.config().keys()).unwrap();
-    let replace = || {
-        let mut removal = store.backend().guard().exclusive()?;
-        removal.replace(&names[0].manifest(), &json)
-    };
     let read = |name| store.checkpoint(name, ReadOptions::default());
 
     let reader = read(&names[0]).unwrap();
-    assert_eq!(replace().unwrap(), Outcome::Held);
+    let error = store.replace(&manifest).unwrap_err();
+    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
     let error = store.delete(&names[0]).unwrap_err();
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
     assert!(reader.manifest().labels.is_empty() && reader.verify().is_sound());
     drop(reader);
 
-    assert_eq!(replace().unwrap(), Outcome::Done);
+    let mut more = manifest.clone();
+    more.packs[0].digest = Digest::from_bytes([7; 32]);
+    let error = store.replace(&more).unwrap_err();
+    assert!(matches!(error, StoreError::Missing { .. }), "{error}");
+    assert!(store.inspect(&names[0]).unwrap().labels.is_empty());
+
+    store.replace(&manifest).unwrap();
     let reader = read(&names[0]).unwrap();
     assert_eq!(*reader.manifest(), manifest);
     let error = store.delete(&names[0]).unwrap_err();

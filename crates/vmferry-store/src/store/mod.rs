@@ -1,6 +1,7 @@
 //! A store: create and open it, save, list and read checkpoints.
 
 mod remove;
+mod replace;
 mod resolve;
 
 pub use remove::{Deleted, Swept};
@@ -181,11 +182,6 @@ impl Store {
             Err(StoreError::NoSuchCheckpoint { .. }) => Err(self.no_such(name)?),
             result => result,
         }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn backend(&self) -> &dyn Backend {
-        &*self.backend
     }
 
     /// A checkpoint's manifest; `None` if there is no such checkpoint.
