@@ -400,12 +400,16 @@ mod tests {
         let sections = sections();
         let end = |bytes: &[u8]| {
             let search = DescriptionSearch::new(&sections, Mode::Strict, START);
-            search.end_of_elements(bytes).map(|end| end.at)
+            search
+                .end_of_elements(bytes)
+                .map(|end| (end.at, end.is_sure))
         };
-        assert_eq!(end(&elements), Some(elements.len()));
-        // A volume is larger than the stream in it.
+        assert_eq!(end(&elements), Some((elements.len(), true)));
+        // A volume is larger than the stream in it, and may hold what was there before.
         let padded = [&elements[..], &[0; 500]].concat();
-        assert_eq!(end(&padded), Some(elements.len()));
+        assert_eq!(end(&padded), Some((elements.len(), true)));
+        let older = [&elements[..], &[0x55; 500]].concat();
+        assert_eq!(end(&older), Some((elements.len(), false)));
         for cut in 0..elements.len() {
             assert_eq!(end(&elements[..cut]), None, "{cut}");
         }
