@@ -67,7 +67,7 @@ impl BlockTable {
         total: u64,
     ) -> Result<(), LoadError<V::Error>> {
         let at = source.position();
-        self.begin_list(at).map_err(Error::from)?;
+        self.begin_list(at)?;
         let list = ram::decode_blocks(source, total, self.page_size, self.fields)?;
         for (_, block) in list.iter() {
             self.add(block.clone(), &list);
@@ -157,7 +157,7 @@ impl BlockTable {
         report: &mut Report<'_, V>,
         at: u64,
     ) -> Result<(), LoadError<V::Error>> {
-        self.check(at).map_err(Error::from)?;
+        self.check(at)?;
         let (blocks, page_size) = (&self.blocks, self.page_size);
         report.show(|visitor| visitor.ram_blocks(blocks, page_size))
     }

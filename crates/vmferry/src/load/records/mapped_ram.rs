@@ -53,7 +53,7 @@ impl MappedRam {
         source: &mut impl Source,
         total: u64,
     ) -> Result<(), LoadError<V::Error>> {
-        table.begin_list(source.position()).map_err(Error::from)?;
+        table.begin_list(source.position())?;
         let page_size = table.page_size();
         let mut listed = RamBlocks::default();
         let mut left = total;
@@ -84,7 +84,7 @@ impl MappedRam {
         self.skip_gap(source, header.pages)?;
         let page_len = page_size.bytes();
         if report.mode() == Mode::Rescue && bitmap.is_clear() {
-            let mut shown = Bitmap::new(pages, offset).map_err(Error::from)?;
+            let mut shown = Bitmap::new(pages, offset)?;
             let read = show_unwritten(report, source, page_len, block, pages, &mut shown);
             self.unwritten.push(UnwrittenBitmap {
                 block,

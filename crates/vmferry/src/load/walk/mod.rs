@@ -230,8 +230,8 @@ impl<'a, V: Visitor> Walk<'a, V> {
             }
             ElementType::Start => {
                 let header = SectionHeader::decode(source)?;
-                let (sections, at) = (&mut self.sections, start.offset());
-                sections.start(&header, at).map_err(Error::from)?;
+                let at = start.offset();
+                self.sections.start(&header, at)?;
                 if header.idstr == ram::IDSTR {
                     self.records.start_section(&mut self.report, &header, at)?;
                 }
@@ -240,8 +240,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
             }
             element @ (ElementType::Part | ElementType::End) => {
                 let section_id = source.be32("a section header")?;
-                let header = self.sections.started(section_id, start.offset());
-                let header = header.map_err(Error::from)?.clone();
+                let header = self.sections.started(section_id, start.offset())?.clone();
                 if header.idstr == ram::IDSTR {
                     self.records.continue_section(element);
                 }
