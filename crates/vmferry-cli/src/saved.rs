@@ -11,7 +11,8 @@ use vmferry::index::{Index, IndexError};
 use vmferry::load::{AssumptionKind, Mode, Summary, VmDescRule};
 use vmferry::machine::{MachineState, Phase, SavedState};
 use vmferry::ram::{
-    BlockIndex, Erased, Page, PageError, PageIndex, PageKind, PageSize, PageSource, RamBlocks,
+    BlockIndex, Erased, Page, PageError, PageIndex, PageKind, PageRange, PageSize, PageSource,
+    RamBlocks,
 };
 use vmferry::wire::header;
 use vmferry_store::{Checkpoint, Manifest};
@@ -214,6 +215,14 @@ impl PageSource for Saved {
         visit: &mut dyn FnMut(PageIndex, Page<'_>) -> ControlFlow<()>,
     ) -> Result<(), PageError> {
         self.source().pages_of(block, pages, visit)
+    }
+
+    fn read(
+        &self,
+        wanted: &mut dyn Iterator<Item = PageRange>,
+        visit: &mut dyn FnMut(BlockIndex, PageIndex, Page<'_>) -> ControlFlow<()>,
+    ) -> Result<(), PageError> {
+        self.source().read(wanted, visit)
     }
 }
 

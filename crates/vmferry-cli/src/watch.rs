@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use vmferry::ram::{
-    BlockIndex, Page, PageError, PageIndex, PageKind, PageSize, PageSource, RamBlocks,
+    BlockIndex, Page, PageError, PageIndex, PageKind, PageRange, PageSize, PageSource, RamBlocks,
 };
 
 use crate::ui::{Interrupted, Progress, ProgressStyle, Signals, Snapshot};
@@ -185,6 +185,19 @@ impl<S: PageSource<Error = PageError>> PageSource for Watched<'_, S> {
         self.source.pages_of(block, pages, &mut |page, content| {
             self.watch.count(page_size, content)?;
             visit(page, content)
+        })?;
+        self.end()
+    }
+
+    fn read(
+        &self,
+        wanted: &mut dyn Iterator<Item = PageRange>,
+        visit: &mut dyn FnMut(BlockIndex, PageIndex, Page<'_>) -> ControlFlow<()>,
+    ) -> Result<(), PageError> {
+        let page_size = self.page_size();
+        self.source.read(wanted, &mut |block, page, content| {
+            self.watch.count(page_size, content)?;
+            visit(block, page, content)
         })?;
         self.end()
     }

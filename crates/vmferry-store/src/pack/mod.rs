@@ -7,7 +7,7 @@ mod layout;
 mod read;
 mod write;
 
-pub(crate) use read::{Frame, IndexChunk, PackIndex};
+pub(crate) use read::{Frame, IndexChunk, PackIndex, verify_page};
 pub(crate) use write::{PackWriter, StoredFrame};
 
 /// Where a page is: the word that a page map holds.

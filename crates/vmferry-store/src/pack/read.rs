@@ -228,28 +228,23 @@ impl PackIndex {
             }),
         }
     }
+}
 
-    /// Compares the digest of the page in `slot` of a frame.
-    pub(crate) fn verify(
-        &self,
-        index: &IndexChunk,
-        frame: &Frame,
-        slot: usize,
-        page: &[u8],
-        keys: &Keys,
-    ) -> Result<(), StoreError> {
-        let found = keys.page(page);
-        let expected = index.digest(frame, slot);
-        if expected.is_some_and(|expected| !differ(expected, found)) {
-            return Ok(());
-        }
-        let expected = match expected {
-            Some(expected) => expected.to_string(),
-            None => format!("a slot below {}", frame.pages),
-        };
-        let found = format!("{found} in slot {slot}");
-        Err(StoreError::damaged(self.name, "page in a frame", expected, found).at(frame.offset))
+/// Compares the page in `slot` of the frame at `offset` of a pack with its digest.
+pub(crate) fn verify_page(
+    pack: ObjectName,
+    offset: u64,
+    slot: usize,
+    expected: Digest,
+    page: &[u8],
+    keys: &Keys,
+) -> Result<(), StoreError> {
+    let found = keys.page(page);
+    if !differ(expected, found) {
+        return Ok(());
     }
+    let found = format!("{found} in slot {slot}");
+    Err(StoreError::damaged(pack, "page in a frame", expected, found).at(offset))
 }
 
 /// The index chunks of a table that makes sense; else what does not.
@@ -315,5 +310,16 @@ impl IndexChunk {
         let at = (frame.first_page as usize + slot) * DIGEST_BYTES;
         let bytes = self.digests.get(at..at + DIGEST_BYTES)?;
         bytes.try_into().ok().map(Digest::from_bytes)
+    }
+
+    /// The digests of the pages of a frame.
+    pub(crate) fn digests(&self, frame: &Frame) -> impl Iterator<Item = Digest> {
+        let slots = 0..usize::from(frame.pages);
+        slots.filter_map(|slot| self.digest(frame, slot))
+    }
+
+    /// Bytes of memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val(self.frames.as_slice()) + self.digests.len()
     }
 }

@@ -5,7 +5,8 @@
 
 use vmferry::ram::{BlockIndex, PageIndex};
 
-use super::{Checkpoint, beyond};
+use super::Checkpoint;
+use super::frame::beyond;
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::map::PageAt;
@@ -38,14 +39,12 @@ impl Checkpoint {
             PageAt::Zero => return Ok(PageIdentity::Zero),
             PageAt::Stored(place) => place,
         };
-        let (pack, file) = self.pack(place.pack())?;
-        let chunk = pack.chunk_of(place.frame())?;
-        let index = self.chunks.get_or((place.pack(), chunk), || {
-            pack.read_index(&*file, chunk, &self.keys).map(Into::into)
-        })?;
-        let frame = index.frame(place.frame())?;
-        let digest = index.digest(frame, place.slot());
-        let digest = digest.ok_or_else(|| beyond(pack, frame, place))?;
+        let pack = self.pool.packs().get(place.pack())?;
+        let chunk = self.pool.chunk(&pack, place.frame())?;
+        let frame = chunk.frame(place.frame())?;
+        let (slot, pages) = (place.slot(), usize::from(frame.pages));
+        let digest = chunk.digest(frame, slot);
+        let digest = digest.ok_or_else(|| beyond(pack.index.name(), frame.offset, pages, slot))?;
         Ok(PageIdentity::Data(digest))
     }
 }

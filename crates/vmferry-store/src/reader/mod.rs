@@ -5,20 +5,28 @@
 //! the table of its page map, and nothing that grows with what is stored; everything else is loaded
 //! when it is first asked for.
 
+mod cache;
+mod frame;
 mod identity;
-mod lru;
+mod options;
+mod order;
+mod packs;
+mod pool;
+mod ranges;
 mod scan;
 mod verify;
 
 pub use identity::PageIdentity;
+pub use options::ReadOptions;
 pub use verify::VerifyReport;
 
-use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
-use std::sync::{Arc, OnceLock};
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
 use vmferry::machine::{MachineState, SavedState};
-use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
+use vmferry::ram::{
+    BlockIndex, Page, PageIndex, PageKind, PageRange, PageSize, PageSource, RamBlocks,
+};
 
 use crate::backend::{Backend, Hold, Object};
 use crate::codec::Decompressors;
@@ -28,51 +36,14 @@ use crate::limits::MAX_MANIFEST_BYTES;
 use crate::manifest::{Manifest, PackRecord};
 use crate::map::{PageAt, PageMap};
 use crate::name::{CheckpointName, ObjectKind, ObjectName};
-use crate::pack::{Frame, IndexChunk, PackIndex, Place};
 use crate::state::DeviceState;
-use lru::Lru;
-
-/// Pack files that are kept open.
-const OPEN_PACKS: usize = 128;
-/// Index chunks that are kept: a megabyte of pages each takes about 8 KiB.
-const INDEX_CHUNKS: usize = 512;
-
-/// How to read. [`ReadOptions::default`] suits a machine of the usual kind.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct ReadOptions {
-    /// Bytes of decompressed frames that [`PageSource::page`] keeps.
-    pub cache_bytes: usize,
-    /// Threads with which [`PageSource::pages`] decompresses and verifies; default: one for each core.
-    pub workers: Option<NonZeroUsize>,
-}
-
-impl Default for ReadOptions {
-    fn default() -> Self {
-        Self {
-            cache_bytes: 32 << 20,
-            workers: None,
-        }
-    }
-}
-
-impl ReadOptions {
-    /// Sets how many bytes of decompressed frames are kept.
-    #[must_use]
-    pub fn cache_bytes(mut self, bytes: usize) -> Self {
-        self.cache_bytes = bytes;
-        self
-    }
-
-    /// Sets the number of threads that decompress and verify.
-    #[must_use]
-    pub fn workers(mut self, workers: NonZeroUsize) -> Self {
-        self.workers = Some(workers);
-        self
-    }
-}
+use packs::Packs;
+use pool::FramePool;
 
 /// A checkpoint, open for reading. While it is open it cannot be deleted.
+///
+/// Any number of threads may read it at the same time, for one guest or for many: they share the frames
+/// that are in memory.
 pub struct Checkpoint {
     manifest: Manifest,
     /// Keeps the checkpoint from being deleted.
@@ -83,19 +54,10 @@ pub struct Checkpoint {
     page_size: PageSize,
     blocks: RamBlocks,
     map: PageMap,
-    indexes: Vec<OnceLock<PackIndex>>,
-    files: Lru<u32, Arc<dyn Object>>,
-    chunks: Lru<(u32, u32), Arc<IndexChunk>>,
-    frames: Lru<(u32, u32), Arc<DecodedFrame>>,
+    pool: FramePool,
     decompressors: Decompressors,
+    pass_pages: u64,
     workers: usize,
-}
-
-/// A frame in memory; its pages are verified one by one as they are handed out.
-struct DecodedFrame {
-    frame: Frame,
-    index: Arc<IndexChunk>,
-    pages: Vec<u8>,
 }
 
 impl Checkpoint {
@@ -126,18 +88,22 @@ impl Checkpoint {
         let size = manifest.ram.map.size;
         let map = open_object(&*backend, map_name, size, name)?;
         let map = PageMap::read(map, &manifest, &keys)?;
-        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let frames = options.cache_bytes / largest_frame(&manifest);
+        let packs = Packs::new(
+            Arc::clone(&backend),
+            Arc::clone(&keys),
+            &manifest,
+            options.open_packs,
+        )?;
+        let frame_bytes = largest_frame(&manifest);
+        let pool_keys = Arc::clone(&keys);
         let checkpoint = Self {
             page_size,
             blocks: manifest.ram.to_blocks(),
             map,
-            indexes: manifest.packs.iter().map(|_| OnceLock::new()).collect(),
-            files: Lru::new(OPEN_PACKS),
-            chunks: Lru::new(INDEX_CHUNKS),
-            frames: Lru::new(frames),
+            pool: FramePool::new(packs, pool_keys, page_size.bytes(), frame_bytes, &options),
             decompressors: Decompressors::default(),
-            workers: options.workers.map_or_else(cores, NonZeroUsize::get),
+            pass_pages: options.pass_pages,
+            workers: options.worker_count(),
             manifest,
             _hold: hold,
             name: name.clone(),
@@ -187,48 +153,10 @@ impl Checkpoint {
             .lookup(block, page, &self.decompressors, &self.keys)
     }
 
-    /// The pack with this number, and its open file.
-    fn pack(&self, number: u32) -> Result<(&PackIndex, Arc<dyn Object>), StoreError> {
-        let at = number as usize;
-        let (Some(record), Some(index)) = (self.manifest.packs.get(at), self.indexes.get(at))
-        else {
-            return Err(StoreError::Unreachable("a pack beyond the manifest's list"));
-        };
-        let file = self.files.get_or(number, || {
-            let name = pack_name(record);
-            open_object(&*self.backend, name, record.size, &self.name).map(Arc::from)
-        })?;
-        if let Some(index) = index.get() {
-            return Ok((index, file));
-        }
-        let page_size = self.page_size.bytes();
-        let page_size = u32::try_from(page_size)
-            .map_err(|_| StoreError::Unreachable("a page size that was checked"))?;
-        let read = PackIndex::read(&*file, record, page_size, &self.keys)?;
-        Ok((index.get_or_init(|| read), file))
-    }
-
-    /// The frame of a place, from the cache if it is there.
-    fn frame(&self, place: Place) -> Result<(&PackIndex, Arc<DecodedFrame>), StoreError> {
-        let (pack, file) = self.pack(place.pack())?;
-        let key = (place.pack(), place.frame());
-        let decoded = self.frames.get_or(key, || {
-            let chunk = pack.chunk_of(place.frame())?;
-            let index = self.chunks.get_or((place.pack(), chunk), || {
-                pack.read_index(&*file, chunk, &self.keys).map(Arc::new)
-            })?;
-            let frame = *index.frame(place.frame())?;
-            let mut stored = vec![0; frame.stored as usize];
-            file.read_exact_at(&mut stored, frame.offset)?;
-            let mut pages = Vec::new();
-            pack.decode(&frame, &stored, &mut pages, &self.decompressors)?;
-            Ok::<_, StoreError>(Arc::new(DecodedFrame {
-                frame,
-                index,
-                pages,
-            }))
-        })?;
-        Ok((pack, decoded))
+    /// How many frames have been decompressed since the checkpoint was opened. A frame that is in memory
+    /// serves everybody who reads the checkpoint, and is not decompressed again.
+    pub fn decompressed_frames(&self) -> u64 {
+        self.pool.decoded()
     }
 }
 
@@ -269,19 +197,8 @@ impl PageSource for Checkpoint {
             PageAt::Zero => return Ok(PageKind::Zero),
             PageAt::Stored(place) => place,
         };
-        let (pack, decoded) = self.frame(place)?;
-        let start = place.slot() * size;
-        let Some(bytes) = decoded.pages.get(start..start + size) else {
-            return Err(beyond(pack, &decoded.frame, place));
-        };
-        out.copy_from_slice(bytes);
-        pack.verify(
-            &decoded.index,
-            &decoded.frame,
-            place.slot(),
-            out,
-            &self.keys,
-        )?;
+        let frame = self.pool.frame(place)?;
+        out.copy_from_slice(frame.page(place.slot(), &self.keys)?);
         Ok(PageKind::Data)
     }
 
@@ -292,24 +209,23 @@ impl PageSource for Checkpoint {
     ) -> Result<(), StoreError> {
         self.scan(wanted, visit)
     }
-}
 
-/// A page map names a slot that its frame does not have.
-fn beyond(pack: &PackIndex, frame: &Frame, place: Place) -> StoreError {
-    let expected = format!("a slot below {}", frame.pages);
-    StoreError::damaged(
-        pack.name(),
-        "slot that a page map names",
-        expected,
-        place.slot(),
-    )
-    .at(frame.offset)
-}
+    fn pages_of(
+        &self,
+        block: BlockIndex,
+        pages: Range<PageIndex>,
+        visit: &mut dyn FnMut(PageIndex, Page<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let mut range = [PageRange { block, pages }].into_iter();
+        self.show_ranges(&mut range, &mut |_, page, content| visit(page, content))
+    }
 
-fn pack_name(record: &PackRecord) -> ObjectName {
-    ObjectName {
-        kind: ObjectKind::Pack,
-        digest: record.digest,
+    fn read(
+        &self,
+        wanted: &mut dyn Iterator<Item = PageRange>,
+        visit: &mut dyn FnMut(BlockIndex, PageIndex, Page<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.show_ranges(wanted, visit)
     }
 }
 
@@ -329,11 +245,11 @@ fn missing(object: ObjectName, named_by: &CheckpointName) -> StoreError {
 }
 
 /// About how many bytes the largest frames have: what they have on average, and some more.
-fn largest_frame(manifest: &Manifest) -> usize {
+fn largest_frame(manifest: &Manifest) -> u64 {
     let bytes = |pack: &PackRecord| {
         let pages = pack.pages.div_ceil(pack.frames.max(1));
         pages.saturating_mul(manifest.ram.page_size)
     };
     let largest = manifest.packs.iter().map(bytes).max().unwrap_or(0);
-    usize::try_from(largest).unwrap_or(usize::MAX).max(4096)
+    largest.max(4096)
 }

@@ -4,16 +4,17 @@
 //! to the pages that come out of it is not a damage.)
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::{Checkpoint, beyond, open_object, pack_name};
-use crate::backend::Object;
+use super::frame::beyond;
+use super::packs::{OpenPack, pack_name};
+use super::{Checkpoint, open_object};
 use crate::error::StoreError;
 use crate::map::PageAt;
 use crate::name::{ObjectKind, ObjectName};
 use crate::object::check_header;
-use crate::pack::{IndexChunk, PackIndex};
+use crate::pack::{IndexChunk, Place};
 
 /// What a full verification found.
 #[derive(Debug, Default)]
@@ -58,8 +59,8 @@ impl Checkpoint {
         report.note(self.device_state());
         let mut jobs: Vec<(u32, u32)> = Vec::new();
         for number in (0..).zip(&self.manifest.packs).map(|(number, _)| number) {
-            if let Some((pack, _)) = report.note(self.pack(number)) {
-                jobs.extend((0..pack.chunk_count()).map(|chunk| (number, chunk)));
+            if let Some(pack) = report.note(self.pool.packs().get(number)) {
+                jobs.extend((0..pack.index.chunk_count()).map(|chunk| (number, chunk)));
             }
         }
         let next = AtomicUsize::new(0);
@@ -95,11 +96,11 @@ impl Checkpoint {
         (number, chunk): (u32, u32),
         report: &mut VerifyReport,
     ) -> Result<(), StoreError> {
-        let (pack, file) = self.pack(number)?;
-        let index = pack.read_index(&*file, chunk, &self.keys)?;
-        let mut pages = Vec::new();
+        let pack = self.pool.packs().get(number)?;
+        let index = pack.index.read_index(&*pack.file, chunk, &self.keys)?;
+        let mut stored = Vec::new();
         for (frame_number, _) in index.frames() {
-            let result = self.verify_frame(pack, &*file, &index, frame_number, &mut pages);
+            let result = self.verify_frame(&pack, &index, frame_number, &mut stored);
             if let Some((pages, bytes)) = report.note(result) {
                 report.pages += pages;
                 report.bytes += bytes;
@@ -108,20 +109,20 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// A frame that is in memory says nothing of the one in the pack, so the latter is read in any case.
     fn verify_frame(
         &self,
-        pack: &PackIndex,
-        file: &dyn Object,
+        pack: &OpenPack,
         index: &IndexChunk,
         number: u32,
-        pages: &mut Vec<u8>,
+        stored: &mut Vec<u8>,
     ) -> Result<(u64, u64), StoreError> {
         let frame = index.frame(number)?;
-        let mut stored = vec![0; frame.stored as usize];
-        file.read_exact_at(&mut stored, frame.offset)?;
-        pack.decode(frame, &stored, pages, &self.decompressors)?;
-        for (slot, page) in pages.chunks_exact(self.page_size.bytes()).enumerate() {
-            pack.verify(index, frame, slot, page, &self.keys)?;
+        stored.resize(frame.stored as usize, 0);
+        pack.file.read_exact_at(stored, frame.offset)?;
+        let decoded = self.pool.decode(pack, index, frame, stored)?;
+        for slot in 0..decoded.page_count() {
+            decoded.page(slot, &self.keys)?;
         }
         Ok((frame.pages.into(), frame.stored.into()))
     }
@@ -130,6 +131,8 @@ impl Checkpoint {
     /// manifest says.
     fn verify_places(&self) -> Result<(), StoreError> {
         let mut counts = vec![(0_u64, 0_u64); self.manifest.ram.blocks.len()];
+        // Pages that follow each other are nearly always in the same chunk.
+        let mut last: Option<(Arc<OpenPack>, Arc<IndexChunk>)> = None;
         self.map
             .for_each(&self.decompressors, &self.keys, |block, _, at| {
                 let count = &mut counts[block.0];
@@ -138,15 +141,19 @@ impl Checkpoint {
                     PageAt::Zero => count.1 += 1,
                     PageAt::Stored(place) => {
                         count.0 += 1;
-                        let (pack, file) = self.pack(place.pack())?;
-                        let chunk = pack.chunk_of(place.frame())?;
-                        let index = self.chunks.get_or((place.pack(), chunk), || {
-                            pack.read_index(&*file, chunk, &self.keys).map(Into::into)
-                        })?;
-                        let frame = index.frame(place.frame())?;
-                        if place.slot() >= usize::from(frame.pages) {
-                            return Err(beyond(pack, frame, place));
+                        let found = last.take().filter(|(pack, chunk)| {
+                            pack.number == place.pack() && chunk.frame(place.frame()).is_ok()
+                        });
+                        let (pack, chunk) = match found {
+                            Some(found) => found,
+                            None => self.chunk_of(place)?,
+                        };
+                        let frame = chunk.frame(place.frame())?;
+                        let (pages, slot) = (usize::from(frame.pages), place.slot());
+                        if slot >= pages {
+                            return Err(beyond(pack.index.name(), frame.offset, pages, slot));
                         }
+                        last = Some((pack, chunk));
                     }
                 }
                 Ok(())
@@ -163,6 +170,12 @@ impl Checkpoint {
             }
         }
         Ok(())
+    }
+
+    fn chunk_of(&self, place: Place) -> Result<(Arc<OpenPack>, Arc<IndexChunk>), StoreError> {
+        let pack = self.pool.packs().get(place.pack())?;
+        let chunk = self.pool.chunk(&pack, place.frame())?;
+        Ok((pack, chunk))
     }
 
     /// How many pages there are in all its packs, those of other checkpoints included.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::ops::{ControlFlow, Range};
 
-use super::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
+use super::{BlockIndex, Page, PageIndex, PageKind, PageRange, PageSize, PageSource, RamBlocks};
 
 /// A source whose errors are [`PageError`]s: `&dyn PageSource<Error = PageError>` is any of them.
 ///
@@ -91,6 +91,14 @@ impl<P: PageSource> PageSource for Erased<P> {
         visit: &mut dyn FnMut(PageIndex, Page<'_>) -> ControlFlow<()>,
     ) -> Result<(), PageError> {
         self.0.pages_of(block, pages, visit).map_err(PageError::new)
+    }
+
+    fn read(
+        &self,
+        wanted: &mut dyn Iterator<Item = PageRange>,
+        visit: &mut dyn FnMut(BlockIndex, PageIndex, Page<'_>) -> ControlFlow<()>,
+    ) -> Result<(), PageError> {
+        self.0.read(wanted, visit).map_err(PageError::new)
     }
 }
 

@@ -10,7 +10,7 @@ mod source;
 mod zero;
 
 pub use erased::{Erased, PageError};
-pub use source::{Page, PageKind, PageSource};
+pub use source::{Page, PageKind, PageRange, PageSource};
 pub use zero::is_zero;
 
 use std::fmt;

@@ -25,6 +25,15 @@ pub enum PageKind {
     Data,
 }
 
+/// Some pages of one RAM block that follow each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRange {
+    /// The block.
+    pub block: BlockIndex,
+    /// Its pages.
+    pub pages: Range<PageIndex>,
+}
+
 /// Guest RAM at rest, by block and page: a checkpoint, or an index made from a stream.
 ///
 /// Implementations verify what they hand out: a page that is returned is the page that was saved.
@@ -89,6 +98,34 @@ pub trait PageSource: Sync {
         }
         Ok(())
     }
+
+    /// Shows the pages of the ranges that `wanted` gives, in their order, but for those that are absent.
+    /// `visit` ends the walk with [`ControlFlow::Break`].
+    ///
+    /// This is how a caller decides what is read next: pages in the order in which a guest once used them, the
+    /// neighbours of what it has just asked for, or nothing for a while. A range is taken from `wanted` when the
+    /// pages before it have been shown, so `wanted` may wait. A source may take so many ranges earlier as the lower
+    /// bound of [`Iterator::size_hint`] promises, to read them together; the one here takes one at a time.
+    ///
+    /// # Errors
+    /// A page is damaged, or its storage could not be read.
+    fn read(
+        &self,
+        wanted: &mut dyn Iterator<Item = PageRange>,
+        visit: &mut dyn FnMut(BlockIndex, PageIndex, Page<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error> {
+        let mut flow = ControlFlow::Continue(());
+        for PageRange { block, pages } in wanted {
+            self.pages_of(block, pages, &mut |page, content| {
+                flow = visit(block, page, content);
+                flow
+            })?;
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 macro_rules! forward {
@@ -131,6 +168,14 @@ macro_rules! forward {
             ) -> Result<(), P::Error> {
                 (**self).pages_of(block, pages, visit)
             }
+
+            fn read(
+                &self,
+                wanted: &mut dyn Iterator<Item = PageRange>,
+                visit: &mut dyn FnMut(BlockIndex, PageIndex, Page<'_>) -> ControlFlow<()>,
+            ) -> Result<(), P::Error> {
+                (**self).read(wanted, visit)
+            }
         }
     )*};
 }
@@ -140,4 +185,86 @@ forward! {
     &mut P: ;
     Box<P>: ;
     Arc<P>: Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// Page 3 of each block is absent, page 0 is zero, all others hold their number.
+    struct Numbers(RamBlocks);
+
+    impl PageSource for Numbers {
+        type Error = Infallible;
+
+        fn page_size(&self) -> PageSize {
+            PageSize::MIN
+        }
+
+        fn blocks(&self) -> &RamBlocks {
+            &self.0
+        }
+
+        fn page(
+            &self,
+            _: BlockIndex,
+            page: PageIndex,
+            out: &mut [u8],
+        ) -> Result<PageKind, Infallible> {
+            out.fill(page.0.to_le_bytes()[0]);
+            Ok(match page.0 {
+                0 => PageKind::Zero,
+                3 => PageKind::Absent,
+                _ => PageKind::Data,
+            })
+        }
+
+        fn pages(
+            &self,
+            _: &(dyn Fn(BlockIndex, PageIndex) -> bool + Sync),
+            _: &mut dyn FnMut(BlockIndex, PageIndex, Page<'_>) -> ControlFlow<()>,
+        ) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_source_that_reads_page_by_page_shows_ranges_in_the_order_in_which_they_are_asked_for() {
+        let source = Numbers(RamBlocks::default());
+        let range = |block, from, to| PageRange {
+            block: BlockIndex(block),
+            pages: PageIndex(from)..PageIndex(to),
+        };
+        let ranges = [
+            range(1, 4, 6),
+            range(0, 0, 5),
+            range(0, 2, 2),
+            range(1, 4, 5),
+        ];
+        let shown_of = |most: usize| {
+            let mut shown = Vec::new();
+            let Ok(()) = source.read(
+                &mut ranges.clone().into_iter(),
+                &mut |block, page, content| {
+                    match content {
+                        Page::Zero => assert_eq!(page.0, 0),
+                        Page::Data(data) => assert_eq!(data, [page.0.to_le_bytes()[0]; 1024]),
+                    }
+                    shown.push((block.0, page.0));
+                    match shown.len() < most {
+                        true => ControlFlow::Continue(()),
+                        false => ControlFlow::Break(()),
+                    }
+                },
+            );
+            shown
+        };
+        let all = [(1, 4), (1, 5), (0, 0), (0, 1), (0, 2), (0, 4), (1, 4)];
+        assert_eq!(shown_of(usize::MAX), all);
+        for most in 1..all.len() {
+            assert_eq!(shown_of(most), all[..most]);
+        }
+    }
 }

@@ -13,7 +13,9 @@ use vmferry::channel::{
 use vmferry::load::{Assumption, Bitmap, Element, MappedPages, Origin, Visitor};
 use vmferry::machine::{Configuration, DeviceSection};
 use vmferry::postcopy::Observer;
-use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlocks};
+use vmferry::ram::{
+    BlockIndex, Page, PageIndex, PageKind, PageRange, PageSize, PageSource, RamBlocks,
+};
 use vmferry::stream::{
     HookedPage, LoadEvent, RamHooks, RamPhase, Result as StreamResult, SavePage,
 };
@@ -242,6 +244,15 @@ impl PageSource for Log {
         _: &mut dyn FnMut(PageIndex, Page<'_>) -> ControlFlow<()>,
     ) -> Result<(), Infallible> {
         self.note("pages_of");
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        _: &mut dyn Iterator<Item = PageRange>,
+        _: &mut dyn FnMut(BlockIndex, PageIndex, Page<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Infallible> {
+        self.note("read");
         Ok(())
     }
 }
