@@ -5,6 +5,7 @@
 use vmferry::ram::{BlockIndex, PageIndex};
 
 use super::CHUNK_PAGES;
+use crate::pack::Place;
 
 /// What is recorded for a page: where it will be, in terms of the save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,9 +16,12 @@ pub(crate) enum Recorded {
     Zero,
     /// It is in this slot of the frame with this number (counted through the whole save).
     Frame { number: u64, slot: u16 },
+    /// It is in a pack of another save, at a place that counts such packs in its own way.
+    Elsewhere(Place),
 }
 
-/// One word of the map: 0 absent, 1 zero, else two more than frame number and slot.
+/// One word of the map: 0 absent, 1 zero, with the uppermost bit a place elsewhere, else two more than
+/// frame number and slot.
 #[derive(Clone, Copy)]
 struct Word(u64);
 
@@ -25,12 +29,14 @@ const SLOT_BITS: u32 = 12;
 
 impl Word {
     const ABSENT: Self = Self(0);
+    const ELSEWHERE: u64 = 1 << 63;
 
     fn new(recorded: Recorded) -> Self {
         match recorded {
             Recorded::Absent => Self::ABSENT,
             Recorded::Zero => Self(1),
             Recorded::Frame { number, slot } => Self((number << SLOT_BITS | u64::from(slot)) + 2),
+            Recorded::Elsewhere(place) => Self(place.word() | Self::ELSEWHERE),
         }
     }
 
@@ -38,6 +44,8 @@ impl Word {
         match self.0 {
             0 => Recorded::Absent,
             1 => Recorded::Zero,
+            word if word & Self::ELSEWHERE != 0 => Place::from_word(word & !Self::ELSEWHERE)
+                .map_or(Recorded::Absent, Recorded::Elsewhere),
             word => Recorded::Frame {
                 number: (word - 2) >> SLOT_BITS,
                 slot: ((word - 2) & ((1 << SLOT_BITS) - 1)) as u16,
@@ -173,6 +181,20 @@ mod tests {
         assert_eq!(pages[4999], frame(1 << 40));
         assert!(pages[..4999].iter().all(|page| *page == Recorded::Absent));
         assert_eq!(recorded(&map, 0), [Recorded::Absent; 3]);
+    }
+
+    #[test]
+    fn a_place_elsewhere_is_none_of_the_frames_of_the_save() {
+        let mut map = MemoryMap::default();
+        map.set_lengths([2].into_iter());
+        let places = [
+            Place::new(0, 0, 0),
+            Place::new((1 << 20) - 1, (1 << 24) - 1, 4095),
+        ];
+        for (page, place) in (0..).zip(places) {
+            map.record(BlockIndex(0), PageIndex(page), Recorded::Elsewhere(place));
+        }
+        assert_eq!(recorded(&map, 0), places.map(Recorded::Elsewhere));
     }
 
     #[test]

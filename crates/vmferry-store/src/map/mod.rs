@@ -11,7 +11,7 @@ mod write;
 
 pub(crate) use memory::{MemoryMap, Recorded};
 pub(crate) use read::PageMap;
-pub(crate) use write::write_map;
+pub(crate) use write::{Places, write_map};
 
 use crate::pack::Place;
 

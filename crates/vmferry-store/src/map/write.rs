@@ -17,14 +17,21 @@ use crate::name::ObjectKind;
 use crate::object::{Builder, HEADER_BYTES};
 use crate::pack::Place;
 
-/// Writes `map` as an object and tells what it is, and what the pages of each block are. `place` tells
-/// where a frame of the save ended up: its pack and its number there.
+/// Where the pages of a save ended up.
+pub(crate) trait Places {
+    /// The place of what is recorded for a page that is in a pack.
+    fn place(&mut self, recorded: Recorded) -> Result<Place, StoreError>;
+
+    /// How many packs the places are in so far.
+    fn packs(&self) -> usize;
+}
+
+/// Writes `map` as an object, and returns what it is and what the pages of each block are.
 pub(crate) fn write_map(
     upload: Box<dyn Upload>,
     page_size: u32,
     map: &MemoryMap,
-    packs: u32,
-    place: impl Fn(u64) -> Option<(u32, u32)>,
+    places: &mut impl Places,
     keys: &Keys,
 ) -> Result<(ObjectRef, Vec<PageCounts>), StoreError> {
     let lengths: Vec<u64> = map.lengths().collect();
@@ -49,10 +56,8 @@ pub(crate) fn write_map(
                         pages.push(match recorded {
                             Recorded::Absent => PageAt::Absent,
                             Recorded::Zero => PageAt::Zero,
-                            Recorded::Frame { number, slot } => {
-                                let (pack, frame) = place(number)
-                                    .ok_or(StoreError::Unreachable("a frame that is in no pack"))?;
-                                PageAt::Stored(Place::new(pack, frame, slot))
+                            Recorded::Frame { .. } | Recorded::Elsewhere(_) => {
+                                PageAt::Stored(places.place(recorded)?)
                             }
                         });
                     }
@@ -65,6 +70,8 @@ pub(crate) fn write_map(
         }
         counts.push(of_block);
     }
+    let packs = u32::try_from(places.packs())
+        .map_err(|_| StoreError::Unreachable("more packs than the format allows"))?;
     let head = TableHead {
         chunk_pages: CHUNK_PAGES.into(),
         blocks: blocks.into(),

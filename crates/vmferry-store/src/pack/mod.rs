@@ -36,6 +36,12 @@ impl Place {
         )
     }
 
+    /// The same place in the pack at another position.
+    pub(crate) fn in_pack(self, pack: u32) -> Self {
+        let rest = (1 << (Self::SLOT_BITS + Self::FRAME_BITS)) - 1;
+        Self(Self::new(pack, 0, 0).0 | self.0 & rest)
+    }
+
     /// The word, if its upper bits are zero.
     pub(crate) fn from_word(word: u64) -> Option<Self> {
         (word >> (Self::SLOT_BITS + Self::FRAME_BITS + Self::PACK_BITS) == 0).then_some(Self(word))
@@ -155,6 +161,11 @@ mod tests {
                 (pack, frame, usize::from(slot))
             );
             assert_eq!(Place::from_word(place.word()), Some(place));
+            let moved = place.in_pack(9);
+            assert_eq!(
+                (moved.pack(), moved.frame(), moved.slot()),
+                (9, frame, usize::from(slot))
+            );
         }
         assert_eq!(Place::from_word(1 << 56), None);
     }

@@ -148,7 +148,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    fn place(&self, block: BlockIndex, page: PageIndex) -> Result<PageAt, StoreError> {
+    /// Where a page is; its place counts the packs of the manifest.
+    pub(crate) fn place(&self, block: BlockIndex, page: PageIndex) -> Result<PageAt, StoreError> {
         self.map
             .lookup(block, page, &self.decompressors, &self.keys)
     }

@@ -18,7 +18,7 @@ use crate::limits::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::Manifest;
 use crate::name::{CheckpointName, CheckpointRef, Folder, Key, VmName};
 use crate::reader::{Checkpoint, ReadOptions};
-use crate::writer::{SaveOptions, Writer};
+use crate::writer::{KnownPages, NothingKnown, SaveOptions, Writer};
 use resolve::resolve;
 
 /// A store of checkpoints. Any number of processes may use one at the same time.
@@ -118,9 +118,19 @@ impl Store {
     /// # Errors
     /// The environment does not let us write.
     pub fn save(&self, vm: VmName, options: &SaveOptions) -> Result<Writer, StoreError> {
+        self.save_with(vm, options, Arc::new(NothingKnown))
+    }
+
+    /// Begins a save that refers to pages that are known instead of storing them again.
+    pub(crate) fn save_with(
+        &self,
+        vm: VmName,
+        options: &SaveOptions,
+        known: Arc<dyn KnownPages>,
+    ) -> Result<Writer, StoreError> {
         let session = self.backend.begin()?;
         let keys = Arc::clone(&self.keys);
-        Writer::begin(session, vm, options, self.config.defaults, keys)
+        Writer::begin(session, vm, options, self.config.defaults, keys, known)
     }
 
     /// The names of all checkpoints, by VM and time.

@@ -3,11 +3,23 @@
 //! The invariant: until [`Writer::publish`] has returned, nothing of a save can be seen in the store;
 //! dropping a [`Writer`] removes all that it wrote. The last content that came for a page counts.
 
+mod batch;
+mod collector;
+mod feeder;
+mod known;
 mod options;
+mod order;
+mod pack_list;
 mod packer;
 mod pipeline;
 mod progress;
+mod sealer;
+#[cfg(test)]
+mod tests;
+mod thread;
+mod worker;
 
+pub(crate) use known::{KnownPages, NothingKnown};
 pub use options::{Details, SaveOptions};
 pub use progress::{Progress, ProgressCounters};
 
@@ -24,18 +36,21 @@ use crate::digest::Keys;
 use crate::error::StoreError;
 use crate::limits::{MAX_BLOCKS, MAX_FRAME_PAGES, MAX_IDSTR_BYTES, MAX_PAGES};
 use crate::manifest::{BlockRecord, Manifest, PageCounts, RamRecord, Statistics};
-use crate::map::{MemoryMap, Recorded, write_map};
+use crate::map::write_map;
 use crate::name::{CheckpointId, CheckpointName, ObjectName, VmName};
 use crate::state::StateWriter;
+use batch::{Content, Parameters};
+use feeder::Feeder;
+use pack_list::PackList;
 use packer::Packed;
-use pipeline::{Frame, Parameters, Pipeline};
-use progress::{Repeated, Zero};
+use pipeline::{Collected, Pipeline, Surroundings};
 
 /// A save in progress: a [`Visitor`] that is fed by reading a stream, and then published.
 pub struct Writer {
     // Dropped in this order: threads end before what they wrote is removed.
-    pipeline: Option<Pipeline>,
+    feeder: Option<Feeder>,
     session: Arc<dyn Session>,
+    known: Arc<dyn KnownPages>,
     name: CheckpointName,
     begun: jiff::Timestamp,
     keys: Arc<Keys>,
@@ -45,9 +60,8 @@ pub struct Writer {
     state: StateWriter,
     blocks: RamBlocks,
     page_size: Option<PageSize>,
-    map: MemoryMap,
-    frame: Option<Frame>,
-    frame_pages: u32,
+    /// Of the blocks, in pages.
+    lengths: Vec<u64>,
     failed: bool,
 }
 
@@ -58,13 +72,15 @@ impl Writer {
         options: &SaveOptions,
         defaults: Defaults,
         keys: Arc<Keys>,
+        known: Arc<dyn KnownPages>,
     ) -> Result<Self, StoreError> {
         let begun = options.begun.unwrap_or_else(jiff::Timestamp::now);
         let parameters = options.parameters.unwrap_or(defaults).clamped();
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(Self {
-            pipeline: None,
+            feeder: None,
             session,
+            known,
             name: CheckpointName {
                 vm,
                 id: CheckpointId::generate(begun)?,
@@ -77,9 +93,7 @@ impl Writer {
             state: StateWriter::new(parameters.zstd_level)?,
             blocks: RamBlocks::default(),
             page_size: None,
-            map: MemoryMap::default(),
-            frame: None,
-            frame_pages: 1,
+            lengths: Vec::new(),
             failed: false,
         })
     }
@@ -104,35 +118,7 @@ impl Writer {
         page: PageIndex,
         content: Page<'_>,
     ) -> Result<(), StoreError> {
-        self.step(|writer| {
-            // Zero pages are told apart here and not by the workers: the first word decides for nearly
-            // every page, the page is in this core's cache anyway, and so a zero page never takes a slot.
-            let recorded = match content {
-                Page::Data(bytes) if Some(bytes.len()) != writer.page_size.map(PageSize::bytes) => {
-                    let text = format!("a page of {} bytes came", bytes.len());
-                    return Err(StoreError::Misuse(text));
-                }
-                Page::Data(bytes) if !is_zero(bytes) => writer.store(bytes)?,
-                Page::Data(_) | Page::Zero => Recorded::Zero,
-            };
-            let Some(before) = writer.map.record(block, page, recorded) else {
-                let text = format!(
-                    "page {} came for RAM block {}, which has none such",
-                    page.0, block.0
-                );
-                return Err(StoreError::Misuse(text));
-            };
-            let zero = match recorded {
-                Recorded::Zero => Zero::Yes,
-                _ => Zero::No,
-            };
-            let repeated = match before {
-                Recorded::Absent => Repeated::No,
-                _ => Repeated::Yes,
-            };
-            writer.progress.page(zero, repeated);
-            Ok(())
-        })
+        self.step(|writer| writer.feed(block, page, content))
     }
 
     /// Makes a checkpoint of all that came, durably, and returns its manifest.
@@ -143,24 +129,21 @@ impl Writer {
         if self.failed {
             return Err(StoreError::AlreadyFailed);
         }
-        self.flush()?;
         let Some(page_size) = self.page_size else {
             let text =
                 "the stream had no list of RAM blocks: there is nothing to make a checkpoint of";
             return Err(StoreError::Misuse(text.into()));
         };
-        let packed = match self.pipeline.take() {
-            Some(pipeline) => pipeline.finish()?,
-            None => Packed::default(),
+        let Some(feeder) = self.feeder.take() else {
+            return Err(StoreError::Unreachable("the threads of the save are gone"));
         };
-        let packs = u32::try_from(packed.packs.len())
-            .map_err(|_| StoreError::Unreachable("more packs than the format allows"))?;
+        let Collected { map, packed } = feeder.finish()?;
+        let mut packs = PackList::new(&packed, self.known.packs());
         let (map, counts) = write_map(
             self.session.create()?,
             page_bytes(page_size),
-            &self.map,
-            packs,
-            |number| packed.place(number),
+            &map,
+            &mut packs,
             &self.keys,
         )?;
         let machine_type = self.state.machine().map(str::to_owned);
@@ -183,11 +166,16 @@ impl Writer {
             statistics: Statistics {
                 stored_bytes,
                 stream_bytes: details.stream_bytes,
-                ..count(self.progress.counters(), &ram, &packed)
+                ..count(
+                    self.progress.counters(),
+                    &packed,
+                    packs.own_pages(),
+                    page_size,
+                )
             },
             ram,
             state,
-            packs: packed.packs,
+            packs: packs.into_packs(),
             machine,
             block_devices: details.block_devices,
             save: details.save,
@@ -201,51 +189,61 @@ impl Writer {
         Ok(manifest)
     }
 
-    /// Puts a page into the frame that is being filled, and tells where that is.
-    fn store(&mut self, page: &[u8]) -> Result<Recorded, StoreError> {
-        let mut frame = match self.frame.take() {
-            Some(frame) => frame,
-            None => self.pipeline()?.frame()?,
+    fn feed(
+        &mut self,
+        block: BlockIndex,
+        page: PageIndex,
+        content: Page<'_>,
+    ) -> Result<(), StoreError> {
+        // Zero pages are told apart here and not by the workers: the first word decides for nearly
+        // every page, the page is in this core's cache anyway, and so a zero page is never copied.
+        let data = match content {
+            Page::Data(bytes) if Some(bytes.len()) != self.page_size.map(PageSize::bytes) => {
+                let text = format!("a page of {} bytes came", bytes.len());
+                return Err(StoreError::Misuse(text));
+            }
+            Page::Data(bytes) if !is_zero(bytes) => Some(bytes),
+            Page::Data(_) | Page::Zero => None,
         };
-        let slot = u16::try_from(frame.raw.len() / page.len()).map_err(|_| {
-            StoreError::Unreachable("a frame has more pages than the format allows")
-        })?;
-        frame.raw.extend_from_slice(page);
-        let number = frame.number;
-        if u32::from(slot) + 1 == self.frame_pages {
-            self.pipeline()?.submit(frame)?;
-        } else {
-            self.frame = Some(frame);
+        let pages = self.lengths.get(block.0).copied().unwrap_or(0);
+        let Some(feeder) = self.feeder.as_mut().filter(|_| page.0 < pages) else {
+            let text = format!(
+                "page {} came for RAM block {}, which has none such",
+                page.0, block.0
+            );
+            return Err(StoreError::Misuse(text));
+        };
+        match data {
+            Some(bytes) => {
+                self.progress.page(Content::Data);
+                feeder.data(block, page, bytes)
+            }
+            None => {
+                self.progress.page(Content::Zero);
+                feeder.zero(block, page)
+            }
         }
-        Ok(Recorded::Frame { number, slot })
     }
 
-    /// Hands on the frame that is being filled.
-    fn flush(&mut self) -> Result<(), StoreError> {
-        match self.frame.take() {
-            Some(frame) if !frame.raw.is_empty() => self.pipeline()?.submit(frame),
-            _ => Ok(()),
-        }
-    }
-
-    /// The threads; started when the first page with content comes.
-    fn pipeline(&mut self) -> Result<&mut Pipeline, StoreError> {
-        if self.pipeline.is_none() {
-            let page_size = self.page_size.map_or(PageSize::X86, |size| size);
-            let parameters = Parameters {
-                page_size: page_bytes(page_size),
-                frame_pages: self.frame_pages,
-                zstd_level: self.parameters.zstd_level,
-                pack_bytes: self.parameters.pack_bytes,
-                workers: self.workers,
-            };
-            let session = Arc::clone(&self.session);
-            let pipeline = Pipeline::start(parameters, session, &self.keys, &self.progress)?;
-            self.pipeline = Some(pipeline);
-        }
-        self.pipeline
-            .as_mut()
-            .ok_or(StoreError::Unreachable("the threads of the save are gone"))
+    /// Starts the threads.
+    fn start(&self, page_size: PageSize) -> Result<Feeder, StoreError> {
+        let page_bytes = page_bytes(page_size);
+        let frame_pages = self.parameters.frame_bytes / page_bytes;
+        let parameters = Parameters {
+            page_size: page_bytes,
+            frame_pages: frame_pages.clamp(1, MAX_FRAME_PAGES),
+            zstd_level: self.parameters.zstd_level,
+            pack_bytes: self.parameters.pack_bytes,
+            workers: self.workers,
+        };
+        let surroundings = Surroundings {
+            session: Arc::clone(&self.session),
+            keys: Arc::clone(&self.keys),
+            known: Arc::clone(&self.known),
+            progress: Arc::clone(&self.progress),
+        };
+        let pipeline = Pipeline::start(parameters, &surroundings)?;
+        Ok(Feeder::new(pipeline, parameters))
     }
 
     fn check_blocks(&self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), StoreError> {
@@ -305,12 +303,16 @@ impl Visitor for Writer {
     fn ram_blocks(&mut self, blocks: &RamBlocks, page_size: PageSize) -> Result<(), StoreError> {
         self.step(|writer| {
             writer.check_blocks(blocks, page_size)?;
-            let wanted = writer.parameters.frame_bytes / page_bytes(page_size);
-            writer.frame_pages = wanted.clamp(1, MAX_FRAME_PAGES);
+            let mut feeder = match writer.feeder.take() {
+                Some(feeder) => feeder,
+                None => writer.start(page_size)?,
+            };
+            let lengths = blocks.iter().map(|(_, block)| block.pages(page_size));
+            writer.lengths = lengths.collect();
+            feeder.set_lengths(writer.lengths.clone())?;
+            writer.feeder = Some(feeder);
             writer.page_size = Some(page_size);
             writer.blocks = blocks.clone();
-            let lengths = blocks.iter().map(|(_, block)| block.pages(page_size));
-            writer.map.set_lengths(lengths);
             Ok(())
         })
     }
@@ -358,16 +360,20 @@ fn record(block: &RamBlock, pages: PageCounts) -> BlockRecord {
     }
 }
 
-fn count(counters: ProgressCounters, ram: &RamRecord, packed: &Packed) -> Statistics {
+fn count(
+    counters: ProgressCounters,
+    packed: &Packed,
+    used: u64,
+    page_size: PageSize,
+) -> Statistics {
     let pages_stored: u64 = packed.packs.iter().map(|pack| pack.pages).sum();
-    let pages_data: u64 = ram.blocks.iter().map(|block| block.pages.data).sum();
     Statistics {
         pages_received: counters.pages,
         pages_zero: counters.zero_pages,
         pages_repeated: counters.repeated_pages,
         pages_stored,
-        pages_dead: pages_stored.saturating_sub(pages_data),
-        raw_bytes: pages_stored * ram.page_size,
+        pages_dead: pages_stored.saturating_sub(used),
+        raw_bytes: pages_stored * page_size.bytes() as u64,
         ..Statistics::default()
     }
 }

@@ -1,18 +1,18 @@
-//! The thread that puts frames into packs, in the order in which they were filled, and the one that
-//! makes full packs durable behind its back.
+//! The thread that puts frames into packs, in the order in which they were filled.
 //!
-//! Order matters twice: frames of neighbouring pages stay neighbours, and a frame's place follows from
-//! its number, so the page map needs eight bytes for a page and nothing for a frame.
+//! Because they are in order, a frame's place follows from its number, so the page map needs eight
+//! bytes for a page and nothing for a frame.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender};
 
-use super::pipeline::{Done, Frame, Parameters, spawn};
+use super::batch::{Done, Frame, Parameters};
+use super::order::InOrder;
+use super::pipeline::Surroundings;
 use super::progress::Progress;
+use super::sealer::Sealer;
+use super::thread::{Ended, Failure};
 use crate::backend::Session;
 use crate::codec::Codec;
 use crate::digest::Keys;
@@ -47,8 +47,7 @@ pub(super) struct Packer {
     session: Arc<dyn Session>,
     keys: Arc<Keys>,
     progress: Arc<Progress>,
-    /// Nobody wants the packs any more.
-    abandoned: Arc<AtomicBool>,
+    failure: Arc<Failure>,
     pack: Option<PackWriter>,
     starts: Vec<u64>,
 }
@@ -56,49 +55,63 @@ pub(super) struct Packer {
 impl Packer {
     pub(super) fn new(
         parameters: Parameters,
-        session: Arc<dyn Session>,
-        keys: Arc<Keys>,
-        progress: Arc<Progress>,
-        abandoned: Arc<AtomicBool>,
+        surroundings: &Surroundings,
+        failure: Arc<Failure>,
     ) -> Self {
         Self {
             parameters,
-            session,
-            keys,
-            progress,
-            abandoned,
+            session: Arc::clone(&surroundings.session),
+            keys: Arc::clone(&surroundings.keys),
+            progress: Arc::clone(&surroundings.progress),
+            failure,
             pack: None,
             starts: Vec::new(),
         }
     }
 
-    /// Takes frames until there are no more, and gives their buffers back.
+    /// Takes frames, of which there are so many, until no more come, and gives their buffers back.
     pub(super) fn run(
         mut self,
-        done: &Receiver<Done>,
+        compressed: &Receiver<Done<Frame>>,
         empty: &Sender<Frame>,
+        frames: usize,
+    ) -> Result<Packed, Ended> {
+        self.pack(compressed, empty, frames).map_err(|error| {
+            // Where another thread has failed before, this is not looked at.
+            self.failure.set(error);
+            Ended
+        })
+    }
+
+    fn pack(
+        &mut self,
+        compressed: &Receiver<Done<Frame>>,
+        empty: &Sender<Frame>,
+        frames: usize,
     ) -> Result<Packed, StoreError> {
         let mut sealer = Sealer::start(Arc::clone(&self.keys))?;
-        let mut early: BTreeMap<u64, Frame> = BTreeMap::new();
-        let mut next = 0;
-        for message in done {
+        let mut order = InOrder::new(frames);
+        for message in compressed {
             match message {
-                Done::Frame(frame) => early.insert(frame.number, frame),
-                Done::Failed(error) => return Err(error),
-            };
-            while let Some(frame) = early.remove(&next) {
+                Done::Item(frame) => order.put(frame.number, frame),
+                Done::Failed => return Err(StoreError::AlreadyFailed),
+            }
+            while let Some(frame) = order.next() {
+                if self.failure.is_set() {
+                    return Err(StoreError::AlreadyFailed);
+                }
                 if sealer.has_failed() {
                     return Err(sealer.failure());
                 }
                 if let Some(full) = self.append(&frame)? {
                     sealer.submit(full)?;
                 }
-                next += 1;
-                // If the caller is gone, so is the need for buffers.
+                // If the collector is gone, so is the need for buffers.
                 let _ = empty.send(frame);
             }
         }
-        if self.abandoned.load(Ordering::Acquire) {
+        // The queue closes after a failure, too.
+        if self.failure.is_set() {
             return Err(StoreError::AlreadyFailed);
         }
         if let Some(last) = self.pack.take() {
@@ -106,11 +119,11 @@ impl Packer {
         }
         Ok(Packed {
             packs: sealer.finish()?,
-            starts: self.starts,
+            starts: std::mem::take(&mut self.starts),
         })
     }
 
-    /// Adds a frame to the pack; tells the pack if it is full now.
+    /// Adds a frame to the pack; returns the pack if it is full now.
     fn append(&mut self, frame: &Frame) -> Result<Option<PackWriter>, StoreError> {
         let mut pack = match self.pack.take() {
             Some(pack) => pack,
@@ -147,73 +160,5 @@ impl Packer {
             self.parameters.page_size,
             self.parameters.frame_pages,
         )
-    }
-}
-
-/// The thread that ends packs: writing the index is quick, but making it all durable may take seconds.
-struct Sealer {
-    full: Option<Sender<PackWriter>>,
-    failed: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<Vec<PackRecord>, StoreError>>>,
-}
-
-impl Sealer {
-    fn start(keys: Arc<Keys>) -> Result<Self, StoreError> {
-        let (full, packs) = bounded::<PackWriter>(1);
-        let failed = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&failed);
-        let thread = spawn("vmferry-seal", move || {
-            let mut records = Vec::new();
-            for pack in packs {
-                match pack.finish(&keys) {
-                    Ok(record) => records.push(record),
-                    Err(error) => {
-                        flag.store(true, Ordering::Release);
-                        return Err(error);
-                    }
-                }
-            }
-            Ok(records)
-        })?;
-        Ok(Self {
-            full: Some(full),
-            failed,
-            thread: Some(thread),
-        })
-    }
-
-    fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
-    }
-
-    /// Hands on a full pack.
-    fn submit(&mut self, pack: PackWriter) -> Result<(), StoreError> {
-        match &self.full {
-            Some(full) if full.send(pack).is_ok() => Ok(()),
-            _ => Err(self.failure()),
-        }
-    }
-
-    fn failure(&mut self) -> StoreError {
-        match self.finish() {
-            Ok(_) => StoreError::Unreachable("the sealer ended before the packer did"),
-            Err(error) => error,
-        }
-    }
-
-    fn finish(&mut self) -> Result<Vec<PackRecord>, StoreError> {
-        self.full = None;
-        let Some(thread) = self.thread.take() else {
-            return Err(StoreError::AlreadyFailed);
-        };
-        thread.join().unwrap_or(Err(StoreError::Unreachable(
-            "a thread of the save panicked",
-        )))
-    }
-}
-
-impl Drop for Sealer {
-    fn drop(&mut self) {
-        let _ = self.finish();
     }
 }

@@ -1,234 +1,217 @@
-//! The threads of a save: from frames of pages to packs.
+//! The threads of a save: from pages as they come to packs.
 //!
 //! ```text
-//!            work                 done                 full
-//! caller ──────────► workers ──────────► packer ──────────► sealer
-//!    ▲               hash, compress       append, in order    sync
-//!    └──────────────── empty frames ─────────┘
+//!          batches           hashed             frames            compressed           full
+//! feeder ──────────► workers ──────► collector ────────► workers ──────────► packer ────────► sealer
+//!    ▲           hash, look up    │     in order        compress     │        in order         sync
+//!    └─────── empty batches ──────┘       ▲                          │
+//!                                         └────── empty frames ──────┘
 //! ```
 //!
-//! Every queue is bounded, because there is a fixed number of frames in all of them together. Closing
-//! a queue is how work ends. Any error ends the packer, which is what the caller notices, and is the
-//! packer's result: the first error wins.
+//! The workers are the same threads both times. Every queue is bounded, because there is a fixed number
+//! of batches and of frames, and each queue has room for all of them: nobody waits to hand something
+//! on, but only for something to do or for an empty buffer. Closing a queue is how work ends. A thread that
+//! fails reports why ([`Failure`]: the first error wins) and ends, which closes its queues, and that ends
+//! the others.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::batch::{Batch, Frame, Parameters};
+use super::collector::{Collector, Filling};
+use super::known::KnownPages;
 use super::packer::{Packed, Packer};
 use super::progress::Progress;
+use super::thread::{Ended, Failure, PANICKED, spawn};
+use super::worker::Worker;
 use crate::backend::Session;
-use crate::codec::{Codec, Compressor};
-use crate::digest::{Digest, Keys};
+use crate::digest::Keys;
 use crate::error::StoreError;
+use crate::map::MemoryMap;
 
-/// Pages that may be on their way for each worker. Packs are filled in order, so a worker that is not
-/// given a core for some milliseconds holds up the others when all frames wait behind his: on a busy
-/// machine twelve frames in all were too few (0.7 of the speed of `zstd -1 -T2`).
+/// Pages that may be on their way for each worker, half of them in batches and half in frames. Packs are
+/// filled in order, so a worker that is not given a core for some milliseconds holds up the others
+/// when all frames wait behind its own: on a busy machine twelve frames in all were too few (0.7 of the speed
+/// of `zstd -1 -T2`).
 const QUEUE_BYTES_PER_WORKER: usize = 8 << 20;
 /// Pages that may be on their way on a machine of many cores; compressed, they take as much again.
 const MAX_QUEUE_BYTES: usize = 64 << 20;
 
-/// Some pages on their way into a pack. Buffers are reused: nothing is allocated for a page.
-pub(super) struct Frame {
-    /// Its number in the save.
-    pub(super) number: u64,
-    /// Its pages.
-    pub(super) raw: Vec<u8>,
-    pub(super) digests: Vec<Digest>,
-    pub(super) codec: Codec,
-    /// The pages compressed; of no meaning with [`Codec::Raw`].
-    pub(super) compressed: Vec<u8>,
-}
-
-/// How a save is stored.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Parameters {
-    pub(super) page_size: u32,
-    pub(super) frame_pages: u32,
-    pub(super) zstd_level: i32,
-    pub(super) pack_bytes: u64,
-    pub(super) workers: usize,
+/// What a pipeline needs that others have, too.
+pub(super) struct Surroundings {
+    pub(super) session: Arc<dyn Session>,
+    pub(super) keys: Arc<Keys>,
+    pub(super) known: Arc<dyn KnownPages>,
+    pub(super) progress: Arc<Progress>,
 }
 
 /// The threads, seen from the one that feeds them.
 pub(super) struct Pipeline {
-    work: Option<Sender<Frame>>,
-    empty: Receiver<Frame>,
+    batches: Option<Sender<Batch>>,
+    empty: Receiver<Batch>,
     workers: Vec<JoinHandle<()>>,
-    packer: Option<JoinHandle<Result<Packed, StoreError>>>,
+    collector: Option<JoinHandle<MemoryMap>>,
+    packer: Option<JoinHandle<Result<Packed, Ended>>>,
     progress: Arc<Progress>,
-    abandoned: Arc<AtomicBool>,
-    frame_bytes: usize,
+    failure: Arc<Failure>,
     next: u64,
 }
 
-/// What a worker has to tell the packer.
-pub(super) enum Done {
-    Frame(Frame),
-    /// The worker could not go on.
-    Failed(StoreError),
+/// What came out of a save.
+pub(super) struct Collected {
+    pub(super) map: MemoryMap,
+    pub(super) packed: Packed,
 }
 
 impl Pipeline {
     /// Starts the threads.
     pub(super) fn start(
         parameters: Parameters,
-        session: Arc<dyn Session>,
-        keys: &Arc<Keys>,
-        progress: &Arc<Progress>,
+        surroundings: &Surroundings,
     ) -> Result<Self, StoreError> {
         let bytes = parameters.frame_pages as usize * parameters.page_size as usize;
         let queue = (parameters.workers * QUEUE_BYTES_PER_WORKER).min(MAX_QUEUE_BYTES);
-        let frames = (queue / bytes).max(parameters.workers * 2 + 2);
-        let (work, work_out) = bounded(frames);
-        let (done_in, done) = bounded(frames);
-        let (empty_in, empty) = bounded(frames);
-        for _ in 0..frames {
-            let frame = Frame {
-                number: 0,
-                raw: Vec::new(),
-                digests: Vec::new(),
-                codec: Codec::Raw,
-                compressed: Vec::new(),
-            };
-            // There is room for exactly these.
-            let _ = empty_in.send(frame);
-        }
-        let abandoned = Arc::new(AtomicBool::new(false));
-        let packer = Packer::new(
+        // So many batches, and so many frames.
+        let count = (queue / bytes / 2).max(parameters.workers * 2 + 2);
+        // A worker that fails says so in a message more.
+        let count_and_failures = count + parameters.workers;
+        let (batches_in, batches) = bounded(count);
+        let (hashed_in, hashed) = bounded(count_and_failures);
+        let (empty_batches_in, empty_batches) = filled(count);
+        let (frames_in, frames) = bounded(count);
+        let (compressed_in, compressed) = bounded(count_and_failures);
+        let (empty_frames_in, empty_frames) = filled::<Frame>(count);
+        let failure = Arc::new(Failure::default());
+        let worker = || Worker {
             parameters,
-            session,
-            Arc::clone(keys),
-            Arc::clone(progress),
-            Arc::clone(&abandoned),
-        );
-        let packer = spawn("vmferry-pack", move || packer.run(&done, &empty_in))?;
+            keys: Arc::clone(&surroundings.keys),
+            known: Arc::clone(&surroundings.known),
+            failure: Arc::clone(&failure),
+            batches: batches.clone(),
+            hashed: Some(hashed_in.clone()),
+            frames: frames.clone(),
+            compressed: compressed_in.clone(),
+        };
+        let workers: Vec<Worker> = (0..parameters.workers).map(|_| worker()).collect();
+        // Only the workers' ends are left: a queue closes when they do.
+        drop((batches, hashed_in, frames, compressed_in));
+        let collector = Collector {
+            parameters,
+            progress: Arc::clone(&surroundings.progress),
+            failure: Arc::clone(&failure),
+            hashed,
+            empty_batches: empty_batches_in,
+            empty_frames,
+            frames: frames_in,
+            filling: Filling::default(),
+        };
+        let packer = Packer::new(parameters, surroundings, Arc::clone(&failure));
         let mut pipeline = Self {
-            work: Some(work),
-            empty,
+            batches: Some(batches_in),
+            empty: empty_batches,
             workers: Vec::new(),
-            packer: Some(packer),
-            progress: Arc::clone(progress),
-            abandoned,
-            frame_bytes: bytes,
+            collector: None,
+            packer: None,
+            progress: Arc::clone(&surroundings.progress),
+            failure,
             next: 0,
         };
-        for _ in 0..parameters.workers {
-            let (work, done, keys) = (work_out.clone(), done_in.clone(), Arc::clone(keys));
-            let worker = spawn("vmferry-compress", move || {
-                Worker { work, done, keys }.run(parameters);
-            })?;
-            pipeline.workers.push(worker);
-        }
+        let collect = move || collector.run(count);
+        let pack = move || packer.run(&compressed, &empty_frames_in, count);
+        pipeline.launch(workers, collect, pack)?;
         Ok(pipeline)
     }
 
-    /// An empty frame; waits while all of them are on their way.
-    pub(super) fn frame(&mut self) -> Result<Frame, StoreError> {
-        let Ok(mut frame) = self.empty.recv() else {
-            return Err(self.failure());
-        };
-        frame.number = self.next;
-        self.next += 1;
-        frame.raw.clear();
-        frame.raw.reserve(self.frame_bytes);
-        frame.digests.clear();
-        Ok(frame)
+    /// A function of its own, so that what could not be started has let go of its queues before the
+    /// pipeline is dropped, which waits for what has been started.
+    fn launch(
+        &mut self,
+        workers: Vec<Worker>,
+        collect: impl FnOnce() -> MemoryMap + Send + 'static,
+        pack: impl FnOnce() -> Result<Packed, Ended> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.collector = Some(spawn("vmferry-collect", collect)?);
+        self.packer = Some(spawn("vmferry-pack", pack)?);
+        for worker in workers {
+            let worker = spawn("vmferry-compress", move || worker.run())?;
+            self.workers.push(worker);
+        }
+        Ok(())
     }
 
-    /// Hands a frame on.
-    pub(super) fn submit(&mut self, frame: Frame) -> Result<(), StoreError> {
+    /// An empty batch; waits while all of them are on their way.
+    pub(super) fn batch(&mut self) -> Result<Batch, StoreError> {
+        let Ok(mut batch) = self.empty.recv() else {
+            return Err(self.failure());
+        };
+        batch.reset(self.next);
+        self.next += 1;
+        Ok(batch)
+    }
+
+    /// Hands a batch on.
+    pub(super) fn submit(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.progress.queue();
-        match &self.work {
-            Some(work) if work.send(frame).is_ok() => Ok(()),
+        match &self.batches {
+            Some(batches) if !self.failure.is_set() && batches.send(batch).is_ok() => Ok(()),
             _ => Err(self.failure()),
         }
     }
 
     /// Waits until everything is in packs, and these are durable.
-    pub(super) fn finish(mut self) -> Result<Packed, StoreError> {
-        self.join()
-    }
-
-    /// Why the packer ended early.
-    fn failure(&mut self) -> StoreError {
+    pub(super) fn finish(mut self) -> Result<Collected, StoreError> {
         match self.join() {
-            Ok(_) => StoreError::Unreachable("the packer ended before the save did"),
-            Err(error) => error,
+            Some(collected) => Ok(collected),
+            None => Err(self.failure()),
         }
     }
 
-    fn join(&mut self) -> Result<Packed, StoreError> {
-        self.work = None;
+    /// Why the save has failed.
+    fn failure(&mut self) -> StoreError {
+        let _ = self.join();
+        let failure = self.failure.take();
+        failure.unwrap_or(StoreError::Unreachable(
+            "the packer ended before the save did",
+        ))
+    }
+
+    /// Ends the threads, and gives what they made unless one of them has failed.
+    fn join(&mut self) -> Option<Collected> {
+        self.batches = None;
         let mut panicked = false;
         for worker in self.workers.drain(..) {
             panicked |= worker.join().is_err();
         }
-        let Some(packer) = self.packer.take() else {
-            return Err(StoreError::AlreadyFailed);
-        };
-        match packer.join() {
-            Ok(result) if !panicked => result,
-            _ => Err(StoreError::Unreachable("a thread of the save panicked")),
+        let map = self.collector.take().map(JoinHandle::join);
+        let packed = self.packer.take().map(JoinHandle::join);
+        if panicked || matches!(map, Some(Err(_))) || matches!(packed, Some(Err(_))) {
+            self.failure.set(PANICKED);
+        }
+        match (map, packed) {
+            (Some(Ok(map)), Some(Ok(Ok(packed)))) if !self.failure.is_set() => {
+                Some(Collected { map, packed })
+            }
+            _ => None,
         }
     }
 }
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        self.abandoned.store(true, Ordering::Release);
+        // Without this the packer would make durable what nobody wants.
+        self.failure.set(StoreError::AlreadyFailed);
         let _ = self.join();
     }
 }
 
-/// Starts a thread that can be told from others in `top -H`.
-pub(super) fn spawn<T: Send + 'static>(
-    name: &str,
-    run: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<T>, StoreError> {
-    thread::Builder::new()
-        .name(name.into())
-        .spawn(run)
-        .map_err(|error| StoreError::io("start", "a thread", error))
-}
-
-struct Worker {
-    work: Receiver<Frame>,
-    done: Sender<Done>,
-    keys: Arc<Keys>,
-}
-
-impl Worker {
-    fn run(&self, parameters: Parameters) {
-        let mut compressor = match Compressor::new(parameters.zstd_level) {
-            Ok(compressor) => compressor,
-            Err(error) => {
-                // If nobody listens, another thread has failed already.
-                let _ = self.done.send(Done::Failed(error));
-                return;
-            }
-        };
-        for mut frame in &self.work {
-            for page in frame.raw.chunks_exact(parameters.page_size as usize) {
-                frame.digests.push(self.keys.page(page));
-            }
-            frame.codec = compressor.compress(&frame.raw, &mut frame.compressed);
-            if self.done.send(Done::Frame(frame)).is_err() {
-                return;
-            }
-        }
+/// A queue with `count` empty buffers in it.
+fn filled<T: Default>(count: usize) -> (Sender<T>, Receiver<T>) {
+    let (sender, receiver) = bounded(count);
+    for _ in 0..count {
+        // There is room for exactly these.
+        let _ = sender.send(T::default());
     }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // Without this word the packer would wait for a frame that never comes.
-        if thread::panicking() {
-            let error = StoreError::Unreachable("a thread of the save panicked");
-            let _ = self.done.send(Done::Failed(error));
-        }
-    }
+    (sender, receiver)
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::batch::Content;
+
 /// Counters of a save; any thread may look at any time.
 #[derive(Debug)]
 pub struct Progress {
@@ -12,7 +14,7 @@ pub struct Progress {
     repeated_pages: AtomicU64,
     raw_bytes: AtomicU64,
     stored_bytes: AtomicU64,
-    /// Frames that were handed to the store and are not yet in a pack.
+    /// Batches that were handed to the store and not yet collected, and frames that are not yet in a pack.
     queued: AtomicU64,
     /// When the queue last got shorter, or stopped being empty: nanoseconds since `began`.
     moved: AtomicU64,
@@ -73,26 +75,30 @@ impl Progress {
         Some(now.saturating_duration_since(self.began + moved))
     }
 
-    /// A page came.
-    pub(super) fn page(&self, zero: Zero, repeated: Repeated) {
-        // Only the thread that feeds the save writes these three.
-        let add = |counter: &AtomicU64| {
-            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        };
-        add(&self.pages);
-        if zero == Zero::Yes {
-            add(&self.zero_pages);
-        }
-        if repeated == Repeated::Yes {
-            add(&self.repeated_pages);
+    /// A page came. Only the feeder says so.
+    pub(super) fn page(&self, content: Content) {
+        increment(&self.pages);
+        if content == Content::Zero {
+            increment(&self.zero_pages);
         }
     }
 
-    /// A frame was handed to the store.
+    /// A page had come before. Only the collector says so.
+    pub(super) fn repeat(&self) {
+        increment(&self.repeated_pages);
+    }
+
+    /// A batch or a frame was handed to the next thread.
     pub(super) fn queue(&self) {
         if self.queued.fetch_add(1, Ordering::AcqRel) == 0 {
             self.touch();
         }
+    }
+
+    /// A batch is where it should be, but for those of its pages that are in frames.
+    pub(super) fn collect(&self) {
+        self.touch();
+        self.queued.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// A frame is in its pack.
@@ -110,18 +116,9 @@ impl Progress {
     }
 }
 
-/// Whether a page is zero.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Zero {
-    Yes,
-    No,
-}
-
-/// Whether a page came before.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeated {
-    Yes,
-    No,
+/// Adds one to a counter that one thread writes.
+fn increment(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
 #[cfg(test)]
