@@ -38,6 +38,8 @@ pub(super) struct Filling {
     frame: Option<Frame>,
     /// How many frames were begun.
     begun: u64,
+    /// How many of them were submitted.
+    submitted: u64,
 }
 
 impl Collector {
@@ -65,13 +67,18 @@ impl Collector {
         if let Some(lengths) = batch.lengths.take() {
             self.filling.map.set_lengths(lengths.into_iter());
         }
+        let submitted = self.filling.submitted;
         let all_new = batch.lookups.iter().all(|lookup| *lookup == Lookup::New);
         if self.filling.frame.is_none() && all_new && !batch.raw.is_empty() {
             self.adopt(&mut batch)?;
         } else {
             self.pick(&batch)?;
         }
-        self.progress.collect();
+        if self.filling.submitted == submitted {
+            self.progress.collect();
+        } else {
+            self.progress.pass_on();
+        }
         // If the caller is gone, so is the need for buffers.
         let _ = self.empty_batches.send(batch);
         Ok(())
@@ -155,7 +162,8 @@ impl Collector {
         Ok(())
     }
 
-    fn submit(&self, frame: Frame) -> Result<(), Ended> {
+    fn submit(&mut self, frame: Frame) -> Result<(), Ended> {
+        self.filling.submitted += 1;
         self.progress.queue();
         self.frames.send(frame).map_err(|_| Ended)
     }

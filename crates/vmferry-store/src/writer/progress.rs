@@ -95,9 +95,15 @@ impl Progress {
         }
     }
 
-    /// A batch is where it should be, but for those of its pages that are in frames.
+    /// A batch was collected, and none of its pages was handed on: the save has got on.
     pub(super) fn collect(&self) {
         self.touch();
+        self.queued.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// A batch was collected, and frames of its pages were handed on: the save gets on when these are in
+    /// their pack, and stands still if they never are.
+    pub(super) fn pass_on(&self) {
         self.queued.fetch_sub(1, Ordering::AcqRel);
     }
 
@@ -139,5 +145,27 @@ mod tests {
         progress.accept(65536, 20000);
         assert_eq!(progress.stalled(later(200)), None);
         assert_eq!(progress.counters().stored_bytes, 40000);
+    }
+
+    #[test]
+    fn what_is_only_handed_on_to_a_pack_that_takes_nothing_does_not_hide_that_it_stands_still() {
+        let progress = Progress::new();
+        let stalled = || progress.stalled(progress.began + Duration::from_secs(100));
+        let long = Duration::from_secs(90);
+        progress.queue();
+        progress.moved.store(0, Ordering::Release);
+        // A batch comes, and becomes a frame.
+        progress.queue();
+        progress.queue();
+        progress.pass_on();
+        assert_eq!(stalled(), Some(Duration::from_secs(100)));
+        // Another one has zero pages alone.
+        progress.moved.store(50_000_000_000, Ordering::Release);
+        progress.queue();
+        progress.collect();
+        assert!(stalled().unwrap() > long);
+        progress.accept(65536, 20000);
+        progress.accept(65536, 20000);
+        assert_eq!(stalled(), None);
     }
 }

@@ -44,6 +44,11 @@ impl Group {
         self.pages.push((block, page, kind));
     }
 
+    fn push_absent(&mut self, block: BlockIndex, pages: Range<u64>) {
+        let absent = pages.map(|page| (block, PageIndex(page), PageKind::Absent));
+        self.pages.extend(absent);
+    }
+
     fn is_full(&self) -> bool {
         self.bytes.len() >= BATCH_BYTES || self.pages.len() >= BATCH_PAGES
     }
@@ -217,17 +222,36 @@ impl<P: PageSource, W: Outgoing> Job<'_, P, W> {
         group: &mut Group,
     ) -> Result<(), PostcopyError<P::Error>> {
         group.clear();
-        let page_len = self.source.page_size().bytes();
-        for page in pages.map(PageIndex) {
-            let at = group.bytes.len();
-            group.bytes.resize(at + page_len, 0);
-            let read = self.source.page(block, page, &mut group.bytes[at..]);
-            let kind = read.map_err(PostcopyError::Page)?;
-            if kind != PageKind::Data {
-                group.bytes.truncate(at);
-            }
-            group.pages.push((block, page, kind));
+        if pages.end - pages.start == 1 {
+            return self.read_one(block, PageIndex(pages.start), group);
         }
+        // What is not shown is absent.
+        let mut next = pages.start;
+        let range = PageIndex(pages.start)..PageIndex(pages.end);
+        let read = self.source.pages_of(block, range, &mut |page, content| {
+            group.push_absent(block, next..page.0);
+            group.push(block, page, content);
+            next = page.0 + 1;
+            ControlFlow::Continue(())
+        });
+        read.map_err(PostcopyError::Page)?;
+        group.push_absent(block, next..pages.end);
+        Ok(())
+    }
+
+    fn read_one(
+        &self,
+        block: BlockIndex,
+        page: PageIndex,
+        group: &mut Group,
+    ) -> Result<(), PostcopyError<P::Error>> {
+        group.bytes.resize(self.source.page_size().bytes(), 0);
+        let read = self.source.page(block, page, &mut group.bytes);
+        let kind = read.map_err(PostcopyError::Page)?;
+        if kind != PageKind::Data {
+            group.bytes.clear();
+        }
+        group.pages.push((block, page, kind));
         Ok(())
     }
 
