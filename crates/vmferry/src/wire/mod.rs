@@ -2,8 +2,8 @@
 //!
 //! Everything is big-endian. A decoder reads from a [`Source`] and can neither look at bytes that
 //! it did not ask for nor reserve memory for a length that came from outside: every such length
-//! meets one of the [`limits`] first. What is wrong is a [`FormatError`], which every source's own error can be made of. An
-//! encoder appends to a [`Sink`].
+//! meets one of the [`limits`] first. What is wrong is a [`FormatError`], from which the
+//! error of every source can be made. An encoder appends to a [`Sink`].
 //!
 //! ```text
 //! header  [configuration]  element*  00  [06 vmdesc]
