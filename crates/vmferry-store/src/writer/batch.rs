@@ -9,16 +9,6 @@ use super::known::Lookup;
 use crate::codec::Codec;
 use crate::digest::Digest;
 
-/// How a save is stored.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Parameters {
-    pub(super) page_size: u32,
-    pub(super) frame_pages: u32,
-    pub(super) zstd_level: i32,
-    pub(super) pack_bytes: u64,
-    pub(super) workers: usize,
-}
-
 /// Some pages in the order in which they came.
 #[derive(Default)]
 pub(super) struct Batch {

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::batch::{Batch, Content, Done, Entry, Frame, Parameters};
+use super::batch::{Batch, Content, Done, Entry, Frame};
 use super::known::Lookup;
 use super::order::InOrder;
+use super::parameters::Parameters;
 use super::progress::Progress;
 use super::thread::{Ended, Failure};
 use crate::digest::Digest;

@@ -2,7 +2,8 @@
 
 use vmferry::ram::{BlockIndex, PageIndex};
 
-use super::batch::{Batch, Content, Entry, Parameters};
+use super::batch::{Batch, Content, Entry};
+use super::parameters::Parameters;
 use super::pipeline::{Collected, Pipeline};
 use crate::error::StoreError;
 

@@ -11,6 +11,7 @@ mod options;
 mod order;
 mod pack_list;
 mod packer;
+mod parameters;
 mod pipeline;
 mod progress;
 mod sealer;
@@ -39,11 +40,12 @@ use crate::manifest::{BlockRecord, Manifest, PageCounts, RamRecord, Statistics};
 use crate::map::write_map;
 use crate::name::{CheckpointId, CheckpointName, ObjectName, VmName};
 use crate::state::StateWriter;
-use batch::{Content, Parameters};
+use batch::Content;
 use feeder::Feeder;
 use pack_list::PackList;
 use packer::Packed;
-use pipeline::{Collected, Pipeline, Surroundings};
+use parameters::{Parameters, Surroundings};
+use pipeline::{Collected, Pipeline};
 
 /// A save in progress: a [`Visitor`] that is fed by reading a stream, and then published.
 pub struct Writer {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::batch::{Done, Frame, Parameters};
+use super::batch::{Done, Frame};
 use super::order::InOrder;
-use super::pipeline::Surroundings;
+use super::parameters::{Parameters, Surroundings};
 use super::progress::Progress;
 use super::sealer::Sealer;
 use super::thread::{Ended, Failure};

@@ -19,15 +19,13 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::batch::{Batch, Frame, Parameters};
+use super::batch::{Batch, Frame};
 use super::collector::{Collector, Filling};
-use super::known::KnownPages;
 use super::packer::{Packed, Packer};
+use super::parameters::{Parameters, Surroundings};
 use super::progress::Progress;
 use super::thread::{Ended, Failure, PANICKED, spawn};
 use super::worker::Worker;
-use crate::backend::Session;
-use crate::digest::Keys;
 use crate::error::StoreError;
 use crate::map::MemoryMap;
 
@@ -38,14 +36,6 @@ use crate::map::MemoryMap;
 const QUEUE_BYTES_PER_WORKER: usize = 8 << 20;
 /// Pages that may be on their way on a machine of many cores; compressed, they take as much again.
 const MAX_QUEUE_BYTES: usize = 64 << 20;
-
-/// What a pipeline needs that others have, too.
-pub(super) struct Surroundings {
-    pub(super) session: Arc<dyn Session>,
-    pub(super) keys: Arc<Keys>,
-    pub(super) known: Arc<dyn KnownPages>,
-    pub(super) progress: Arc<Progress>,
-}
 
 /// The threads, seen from the one that feeds them.
 pub(super) struct Pipeline {

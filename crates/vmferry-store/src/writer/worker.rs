@@ -5,8 +5,9 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, never, select_biased};
 
-use super::batch::{Batch, Content, Done, Frame, Parameters};
+use super::batch::{Batch, Content, Done, Frame};
 use super::known::KnownPages;
+use super::parameters::Parameters;
 use super::thread::{Ended, Failure, PANICKED};
 use crate::codec::Compressor;
 use crate::digest::Keys;
