@@ -29,9 +29,10 @@ use log::Log;
 #[test]
 fn a_boxed_socket_can_be_aborted() {
     let (here, there) = Socket::pair().unwrap();
-    let (reader, writer) = here.split();
-    let reader: Box<dyn ReadChannel + Send> = Box::new(reader);
-    let writer: Box<dyn WriteChannel + Send> = Box::new(writer);
+    let reader: Box<dyn ReadChannel + Send> = Box::new(here.split().0);
+    // Of another socket: an abort ends both directions of one.
+    let (elsewhere, _its_peer) = Socket::pair().unwrap();
+    let writer: Box<dyn WriteChannel + Send> = Box::new(elsewhere.split().1);
     assert!(reader.capabilities().shutdown && writer.capabilities().shutdown);
     assert!(Writer::new(writer).abort_handle().abort().is_ok());
     let mut reader = Reader::new(reader);
