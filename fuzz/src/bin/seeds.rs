@@ -156,7 +156,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     paths.sort_by_key(fs::DirEntry::path);
     for entry in paths {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let opened = container::open(File::open(entry.path())?, 0)?;
+        // A return path is nothing that can be opened.
+        let Ok(opened) = container::open(File::open(entry.path())?, 0) else {
+            continue;
+        };
         let options = Options {
             mode: Mode::Rescue,
             vmdesc: VmDescRule::Optional,
@@ -164,7 +167,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             ..Options::default()
         };
         let mut image = Image::default();
-        // Not a channel alone, nor a return path.
+        // Nor is a channel alone a stream.
         if load(&mut Reader::new(opened.stream), &mut image, &options).is_err() {
             continue;
         }

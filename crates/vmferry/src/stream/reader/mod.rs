@@ -213,13 +213,10 @@ impl<C: ReadChannel> Reader<C> {
         (self.channel, rest)
     }
 
-    /// Keeps the first error, gives nothing more, and tells the error.
+    /// Keeps the first error, which it returns, and yields nothing more.
     #[cold]
     fn fail(&mut self, error: StreamError) -> StreamError {
         self.end = self.start;
-        if self.error.is_none() {
-            tracing::debug!(%error, "a stream that is read has failed");
-        }
         self.error.get_or_insert(error).clone()
     }
 }

@@ -272,12 +272,11 @@ impl<C: WriteChannel, M: Releaser> Writer<'_, C, M> {
         self.abort.handle(self.channel.shutdown_handle())
     }
 
-    /// Keeps the first error, and tells it.
+    /// Keeps the first error, and returns it.
     fn fail(&mut self, error: StreamError) -> StreamError {
         if let Some(failure) = &self.failure {
             return failure.error.clone();
         }
-        tracing::debug!(%error, "a stream that is written has failed");
         let queued = self.queued_position();
         self.flushed = self.flushed_position();
         // What waits goes nowhere any more; but the kernel may still read some of it.
