@@ -125,6 +125,8 @@ impl Campaign {
         enough: &AtomicBool,
         mut report: impl FnMut(&Run),
     ) -> Result<()> {
+        // Before the load, and before a run: a save that had to wait for its program would look as if it hung.
+        crate::vmferry::program()?;
         let _load = Load::start(self.rules.load)?;
         let mut rig: Option<Rig> = None;
         let mut errors = 0;
