@@ -2,23 +2,20 @@
 //! the disk is full, the store has its old or its new checkpoints, each of them whole, and goes on.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use vmferry::load::Visitor;
 use vmferry::machine::{DeviceSection, Phase, Split};
-use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlock};
+use vmferry::ram::{BlockIndex, PageIndex, PageKind, PageSource};
 
 use crate::backend::DirBackend;
 use crate::backend::sim::{SimFiles, Stop};
 use crate::config::StoreConfig;
+use crate::conformance::machine::{PAGES, begin_save, page};
 use crate::digest::Digest;
-use crate::{
-    CheckpointName, Defaults, Details, Manifest, ReadOptions, SaveOptions, Store, StoreError,
-};
+use crate::{CheckpointName, Defaults, Details, Manifest, ReadOptions, Store, StoreError};
 
-const PAGES: u64 = 12;
 /// Ways in which a power failure at one moment may come out.
 const OUTCOMES: u64 = 6;
 
@@ -39,30 +36,8 @@ fn create(files: &SimFiles) -> Result<Store, StoreError> {
     Store::create_with(Arc::new(backend(files)), &StoreConfig::generate(defaults)?)
 }
 
-/// Page `page` of machine `machine`: half of the pages are the same in all machines.
-fn page(machine: u64, page: u64) -> Vec<u8> {
-    let machine = if page < PAGES / 2 { 0 } else { machine };
-    let mut bytes = Vec::new();
-    for part in 0..32_u64 {
-        let text = format!("{machine} {page} {part}");
-        bytes.extend_from_slice(blake3::hash(text.as_bytes()).as_bytes());
-    }
-    bytes
-}
-
 fn save(store: &Store, machine: u64) -> Result<Manifest, StoreError> {
-    let options = SaveOptions::default().workers(NonZeroUsize::MIN);
-    let mut writer = store.save("vm".parse()?, &options)?;
-    let block = RamBlock {
-        idstr: "pc.ram".into(),
-        used_length: PAGES * 1024,
-        host_page_size: None,
-    };
-    writer.ram_blocks(&[block].into_iter().collect(), PageSize::MIN)?;
-    for number in 0..PAGES {
-        let bytes = page(machine, number);
-        writer.put(BlockIndex(0), PageIndex(number), Page::Data(&bytes))?;
-    }
+    let mut writer = begin_save(store, machine)?;
     writer.device(&DeviceSection {
         section_id: 1,
         idstr: "timer",

@@ -246,6 +246,21 @@ fn an_error_says_in_which_channel_it_is() {
     }
 }
 
+/// A machine is refused, and nothing of it is written.
+fn refused(image: &Image, options: &MultifdOptions, channels: usize) {
+    let (mut main, mut others) = (Vec::new(), vec![Vec::new(); channels]);
+    let error = save::multifd(
+        &mut main,
+        &mut others,
+        (&image.state, image),
+        options,
+        &AbortHandle::default(),
+        &Progress::default(),
+    );
+    assert!(matches!(error, Err(SaveError::Send(_))), "{error:?}");
+    assert!(main.is_empty() && others.iter().all(Vec::is_empty));
+}
+
 /// What we send of a machine.
 fn written(image: &Image, options: &MultifdOptions, channels: usize) -> Golden {
     let mut main = Vec::new();
@@ -362,19 +377,7 @@ fn a_machine_type_that_does_not_tell_its_release_is_written_only_when_somebody_e
     let (mut image, _) = golden.read();
     image.state.configuration.as_mut().unwrap().machine = "microvm".into();
     let mut options = MultifdOptions::default();
-    let (mut main, mut others) = (Vec::new(), vec![Vec::new(); 2]);
-    let state = (&image.state, &image);
-    let abort = AbortHandle::default();
-    let error = save::multifd(
-        &mut main,
-        &mut others,
-        state,
-        &options,
-        &abort,
-        &Progress::default(),
-    );
-    assert!(matches!(error, Err(SaveError::Send(_))), "{error:?}");
-    assert!(main.is_empty() && others.iter().all(Vec::is_empty));
+    refused(&image, &options, 2);
     options.rules = Some(Rules::of_release(8, 0));
     assert!(written(&image, &options, 2).read().0 == image);
 }
@@ -384,20 +387,7 @@ fn no_channel_and_too_many_are_refused() {
     let golden = goldens().remove(0);
     let (image, _) = golden.read();
     for count in [0, 256] {
-        let (mut main, mut others) = (Vec::new(), vec![Vec::new(); count]);
-        let state = (&image.state, &image);
-        let options = MultifdOptions::default();
-        let abort = AbortHandle::default();
-        let error = save::multifd(
-            &mut main,
-            &mut others,
-            state,
-            &options,
-            &abort,
-            &Progress::default(),
-        );
-        assert!(matches!(error, Err(SaveError::Send(_))), "{error:?}");
-        assert!(main.is_empty());
+        refused(&image, &MultifdOptions::default(), count);
     }
 }
 

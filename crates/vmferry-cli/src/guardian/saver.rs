@@ -76,7 +76,7 @@ impl Saver {
         let beats = Arc::clone(&lifeline);
         let beat = every_beat("beat", until.clone(), move || beats.beat())?;
         if let Some(note) = note.clone() {
-            // Not by the same thread: the folder may lie on a disk that hangs, which is no reason to be taken for dead.
+            // Not by the same thread: the folder may lie on a disk that hangs, and the saver would be taken for dead.
             // Nobody waits for this one, for the same reason.
             every_beat("touch", until, move || note.touch())?;
         }

@@ -49,7 +49,7 @@ pub(crate) fn open(asked: Option<&Path>) -> Result<Store> {
 /// Opens the store, or makes it.
 pub(crate) fn open_or_create(asked: Option<&Path>) -> Result<Store> {
     let path = path(asked)?;
-    // A store is made where it was asked for, but a mistyped path is no reason to make folders.
+    // A store is made where it was asked for, but a mistyped path must not leave folders.
     if let (None, Some(parent)) = (asked, path.parent()) {
         std::fs::create_dir_all(parent).with_context(|| {
             format!(

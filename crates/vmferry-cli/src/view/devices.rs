@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use anyhow::{Result, bail};
-use vmferry::error::{Error, FormatError};
+use vmferry::error::FormatError;
 use vmferry::machine::{DeviceState, MachineState, Phase};
 use vmferry::wire::vmdesc::{self, VmDesc};
 use vmferry::wire::vmstate::{self, State};
@@ -48,7 +48,7 @@ impl<'a> Devices<'a> {
     ///
     /// # Errors
     /// The description is not one that QEMU would have written.
-    pub fn new(state: &'a MachineState) -> Result<Self, Error> {
+    pub fn new(state: &'a MachineState) -> Result<Self, FormatError> {
         let description = state.vmdesc.as_deref();
         let description = description.map(|json| VmDesc::parse(json, 0)).transpose()?;
         let sections = &state.devices;

@@ -10,6 +10,7 @@
 
 mod bytes;
 mod guard;
+pub(crate) mod machine;
 mod store;
 mod tapped;
 

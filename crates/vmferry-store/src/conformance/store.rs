@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use vmferry::load::Visitor;
-use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSize, PageSource, RamBlock};
+use vmferry::ram::{BlockIndex, Page, PageIndex, PageKind, PageSource};
 
+use super::machine::{PAGES, begin_save, page};
 use super::{Make, Tapped, must};
 use crate::backend::Backend;
 use crate::config::{Defaults, StoreConfig};
@@ -18,13 +18,10 @@ use crate::manifest::Manifest;
 use crate::name::CheckpointName;
 use crate::reader::{Checkpoint, ReadOptions};
 use crate::store::Store;
-use crate::writer::{Details, SaveOptions};
+use crate::writer::Details;
 
 /// What is added to every call of a backend that is far away.
 const FAR: Duration = Duration::from_millis(20);
-
-/// Pages of the machines.
-const PAGES: u64 = 12;
 
 /// So that their pages are in several packs.
 const SMALL_PACK: u64 = 4000;
@@ -54,31 +51,8 @@ fn small(backend: &Arc<dyn Backend>) -> Store {
     create(backend, SMALL_PACK)
 }
 
-fn page(machine: u64, page: u64) -> Vec<u8> {
-    // Machines have half of their pages in common.
-    let machine = if page < PAGES / 2 { 0 } else { machine };
-    let seed = format!("{machine} {page}");
-    let mut bytes = vec![0; 1024];
-    blake3::Hasher::new()
-        .update(seed.as_bytes())
-        .finalize_xof()
-        .fill(&mut bytes);
-    bytes
-}
-
 fn save(store: &Store, machine: u64) -> Result<Manifest, StoreError> {
-    let options = SaveOptions::default().workers(NonZeroUsize::MIN);
-    let mut writer = store.save("vm".parse()?, &options)?;
-    let block = RamBlock {
-        idstr: "pc.ram".into(),
-        used_length: PAGES * 1024,
-        host_page_size: None,
-    };
-    writer.ram_blocks(&[block].into_iter().collect(), PageSize::MIN)?;
-    for number in 0..PAGES {
-        let bytes = page(machine, number);
-        writer.put(BlockIndex(0), PageIndex(number), Page::Data(&bytes))?;
-    }
+    let writer = begin_save(store, machine)?;
     let labels = [("machine".into(), machine.to_string())].into();
     writer.publish(Details {
         labels,

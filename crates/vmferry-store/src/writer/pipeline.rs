@@ -31,7 +31,7 @@ use crate::map::MemoryMap;
 
 /// Pages that may be on their way for each worker, half of them in batches and half in frames. Packs are
 /// filled in order, so a worker that is not given a core for some milliseconds holds up the others
-/// when all frames wait behind its own: on a busy machine twelve frames in all were too few (0.7 of the speed
+/// once all frames are queued after its own: on a busy machine twelve frames in all were too few (0.7 of the speed
 /// of `zstd -1 -T2`).
 const QUEUE_BYTES_PER_WORKER: usize = 8 << 20;
 /// Pages that may be on their way on a machine of many cores; compressed, they take as much again.

@@ -295,23 +295,10 @@ fn parse(bytes: &[u8], element: usize, end: usize, start: u64) -> Result<Found, 
 mod tests {
     use super::*;
     use crate::load::source::Input;
+    use crate::load::test_bytes::device;
     use crate::wire::Sink;
 
     const START: u64 = 100;
-
-    fn device(section_id: u32, idstr: &str, payload: &[u8]) -> Vec<u8> {
-        let header = SectionHeader {
-            section_id,
-            idstr: idstr.into(),
-            instance_id: 0,
-            version_id: 1,
-        };
-        let mut bytes = Vec::new();
-        header.encode(ElementType::Full, &mut bytes);
-        bytes.put(payload);
-        bytes.put(&section::footer(section_id));
-        bytes
-    }
 
     fn element(json: &str) -> Vec<u8> {
         let mut bytes = vec![vmdesc::ELEMENT];

@@ -159,6 +159,8 @@ where
 }
 
 #[cfg(test)]
+mod test_bytes;
+#[cfg(test)]
 mod test_log;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,6 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use vmferry::error::Error;
 use vmferry_store::Checkpoint;
 
 use super::report::Report;
@@ -82,7 +81,6 @@ fn devices(report: &mut Report<'_>, checkpoint: &Checkpoint) {
     report.proven("the state of its devices, against its digest");
     match Devices::new(&state) {
         Ok(devices) => against_description(report, &devices, &places),
-        Err(Error::Format(error)) => report.format_error(&error),
-        Err(error) => report.damage(error.to_string()),
+        Err(error) => report.format_error(&error),
     }
 }

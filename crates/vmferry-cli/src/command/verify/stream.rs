@@ -118,8 +118,7 @@ fn every_page(report: &mut Report<'_>, scan: &Scan<'_>) {
 fn devices(report: &mut Report<'_>, scan: &Scan<'_>) {
     let devices = match Devices::new(&scan.state) {
         Ok(devices) => devices,
-        Err(Error::Format(error)) => return report.format_error(&error),
-        Err(error) => return report.damage(error.to_string()),
+        Err(error) => return report.format_error(&error),
     };
     against_description(report, &devices, &scan.places);
 }

@@ -3,22 +3,13 @@
 use super::*;
 use crate::load::Nesting;
 use crate::load::source::Input;
+use crate::load::test_bytes;
 use crate::load::test_log::Log;
-use crate::wire::{Sink, Source as _};
+use crate::wire::Source as _;
 
 /// A device section after its type byte.
 fn device(id: u32, idstr: &str, payload: &[u8]) -> Vec<u8> {
-    let header = SectionHeader {
-        section_id: id,
-        idstr: idstr.into(),
-        instance_id: 0,
-        version_id: 1,
-    };
-    let mut bytes = Vec::new();
-    header.encode(ElementType::Full, &mut bytes);
-    bytes.put(payload);
-    bytes.put(&section::footer(id));
-    bytes.split_off(1)
+    test_bytes::device(id, idstr, payload).split_off(1)
 }
 
 /// Reads one section, and returns what comes after it and what was shown.

@@ -157,7 +157,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
         let pages = self.report.pages();
         let contents = pages.pages - pages.zero;
         if !self.side_channels.any() && self.records.has_flush_marks() && contents == 0 {
-            // QEMU 8.1 is said to mark meeting points where there is nobody to meet: that alone is no sign.
+            // QEMU 8.1 is said to mark meeting points where there is nobody to meet: that alone proves nothing.
             let what = "the pages of the machine";
             let expected = "its multifd channels beside this one";
             let error = FormatError::unexpected(at, what, expected, "none");
